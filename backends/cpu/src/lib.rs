@@ -1,0 +1,1 @@
+//! CPU backend: kernel selection, weight packing, code generation.

@@ -1,0 +1,1 @@
+//! The graph: values, nodes, editor, verifier, text form.

@@ -1,0 +1,1 @@
+//! Kernel IR: the closed set of kernels, scalar expressions and their interpreter.

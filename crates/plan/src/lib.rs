@@ -1,0 +1,1 @@
+//! The plan format: writer and validating zero-copy reader.

@@ -1,0 +1,1 @@
+//! Element types, tensors over shared bytes, symbolic dims, attributes.
