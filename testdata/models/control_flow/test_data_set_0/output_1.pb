@@ -1,0 +1,1 @@
+BnormsJ$žb@oI×@} 8Am•A

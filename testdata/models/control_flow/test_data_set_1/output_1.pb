@@ -1,0 +1,1 @@
+BnormsJxfÅ@¿‡;AAc A*)BxMB
