@@ -189,15 +189,15 @@ def control_flow():
     trips = b.input("trips", I64, [])
     w = b.weight("w", 4, 4)
 
-    def branch(name, kind):
+    def branch(name, **attributes):
         g = Builder(name, 17)
-        g.op(kind, [x, w], f"{name}.out")
+        g.op("Gemm", [x, w], f"{name}.out", **attributes)
         g.output(f"{name}.out", F32, ["N", 4])
         return g.graph()
 
     total = b.op("ReduceSum", [x], "total", keepdims=0)
     positive = b.op("Greater", [total, b.const("zero", 0, np.float32)], "positive")
-    y = b.op("If", [positive], "chosen", then_branch=branch("then", "MatMul"), else_branch=branch("else", "Gemm"))
+    y = b.op("If", [positive], "chosen", then_branch=branch("then"), else_branch=branch("else", transB=1, alpha=0.5))
 
     body = Builder("body", 17)
     body.input("i", I64, [])
@@ -214,14 +214,15 @@ def control_flow():
 
     step = Builder("step", 17)
     carry, row = step.input("carry", F32, [4]), step.input("row", F32, [4])
-    step.op("Identity", [step.op("Tanh", [step.op("Add", [carry, row], "added")], "carried")], "emitted")
+    scaled = step.op("Mul", [row, step.const("shrink", 0.05, np.float32)], "shrunk")
+    step.op("Identity", [step.op("Tanh", [step.op("Add", [carry, scaled], "added")], "carried")], "emitted")
     step.output("carried", F32, [4])
     step.output("emitted", F32, [4])
     zeros = b.const("zeros", np.zeros(4), np.float32)
     b.op("Scan", [zeros, y], ["carry.last", "scanned"], body=step.graph(), num_scan_inputs=1)
     b.output("scanned", F32, ["N", 4])
     b.output(norms, F32, ["steps"])
-    return b.model(), [{"x": (3, 4), "trips": 4}, {"x": (2, 4), "trips": 50}]
+    return b.model(), [{"x": (3, 4), "trips": 4}, {"x": (2, 4), "trips": 50}, {"x": (5, 4), "trips": 0}]
 
 
 def quantized():

@@ -1,1 +1,1 @@
-BnormsJxfÅ@¿‡;AAc A*)BxMB
+BnormsJ×»\@r²Ñ@ŸX3AÛ‹‘A,[åA‰1B
