@@ -1,1 +1,3 @@
 //! The plan format: writer and validating zero-copy reader.
+
+pub mod container;
