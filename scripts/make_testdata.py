@@ -196,8 +196,8 @@ def control_flow():
         return g.graph()
 
     total = b.op("ReduceSum", [x], "total", keepdims=0)
-    positive = b.op("Greater", [total, b.const("zero", 0, np.float32)], "positive")
-    y = b.op("If", [positive], "chosen", then_branch=branch("then"), else_branch=branch("else", transB=1, alpha=0.5))
+    above = b.op("Greater", [total, b.const("threshold", -3, np.float32)], "above")
+    y = b.op("If", [above], "chosen", then_branch=branch("then"), else_branch=branch("else", transB=1, alpha=0.5))
 
     body = Builder("body", 17)
     body.input("i", I64, [])
