@@ -1,9 +1,10 @@
 //! Attribute values of nodes. Graph-valued attributes are not values: they are subgraphs of a node.
 
 use crate::Tensor;
+use serde::{Deserialize, Serialize};
 
 /// The value of an attribute.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Attr {
     /// A 64-bit integer.
     Int(i64),

@@ -1,6 +1,7 @@
 //! Owned (shared) tensors.
 
 use crate::{Bytes, DType, Element, View, element_count};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// Why bytes and a shape do not make a tensor.
@@ -29,10 +30,40 @@ enum Data {
     Strings(Arc<[String]>),
 }
 
+/// What is stored of a tensor.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    dtype: DType,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+    strings: Vec<String>,
+}
+
+impl From<Tensor> for Stored {
+    fn from(t: Tensor) -> Stored {
+        let (bytes, strings) = match &t.data {
+            Data::Bytes(b) => (b.as_slice().to_vec(), vec![]),
+            Data::Strings(s) => (vec![], s.to_vec()),
+        };
+        Stored { dtype: t.dtype, shape: t.shape, bytes, strings }
+    }
+}
+
+impl TryFrom<Stored> for Tensor {
+    type Error = TensorError;
+    fn try_from(s: Stored) -> Result<Tensor, TensorError> {
+        match s.dtype {
+            DType::String => Tensor::from_strings(s.shape, s.strings),
+            dtype => Tensor::from_bytes(dtype, s.shape, Bytes::new(s.bytes)),
+        }
+    }
+}
+
 /// A tensor: dtype, shape, row-major elements. Cloning shares the elements.
 ///
 /// Sub-byte elements are packed low bits first, as ONNX packs them; booleans are bytes 0 or 1.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(into = "Stored", try_from = "Stored")]
 pub struct Tensor {
     dtype: DType,
     shape: Vec<usize>,
