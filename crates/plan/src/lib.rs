@@ -1,3 +1,4 @@
 //! The plan format: writer and validating zero-copy reader.
 
+pub mod arena;
 pub mod container;
