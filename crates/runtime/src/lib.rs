@@ -1,1 +1,3 @@
 //! Loads a plan and runs it.
+
+pub mod pool;
