@@ -8,6 +8,7 @@ mod buf;
 mod dim;
 mod dim_text;
 mod dtype;
+mod map;
 mod shape;
 mod tensor;
 mod view;
