@@ -118,9 +118,9 @@ pub struct ImportError {
     /// Byte offset in the file, for encoding errors.
     pub byte: Option<u64>,
     /// The node concerned.
-    pub node: Option<NodePlace>,
+    pub node: Option<Box<NodePlace>>,
     /// What to do about it.
-    pub help: Option<String>,
+    pub help: Option<Box<str>>,
 }
 
 impl ImportError {
@@ -143,13 +143,13 @@ impl ImportError {
 
     /// Adds the node.
     pub fn on(mut self, node: NodePlace) -> Self {
-        self.node = Some(node);
+        self.node = Some(Box::new(node));
         self
     }
 
     /// Adds a hint.
     pub fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
+        self.help = Some(help.into().into_boxed_str());
         self
     }
 

@@ -189,10 +189,31 @@ fn field(message: Message, number: u32) -> Option<(&'static str, Kind)> {
     })
 }
 
-/// Fields that occur once; their path carries no index.
-fn is_singular(name: &str) -> bool {
-    matches!(name, "graph" | "t" | "g" | "tp" | "sparse_tensor" | "values" | "indices" | "type" | "shape" | "elem_type")
-        || name.ends_with("_type")
+/// Fields of which there can be several; their path carries an index.
+fn is_repeated(name: &str) -> bool {
+    matches!(
+        name,
+        "node"
+            | "initializer"
+            | "sparse_initializer"
+            | "input"
+            | "output"
+            | "value_info"
+            | "attribute"
+            | "dim"
+            | "attribute_proto"
+            | "functions"
+            | "opset_import"
+            | "metadata_props"
+            | "external_data"
+            | "strings"
+            | "tensors"
+            | "graphs"
+            | "sparse_tensors"
+            | "type_protos"
+            | "string_data"
+            | "training_info"
+    )
 }
 
 /// What a scan leaves: bytes to parse, and what it left out.
@@ -383,7 +404,7 @@ impl Scanner<'_> {
             };
             let index = counts[number as usize];
             counts[number as usize] += 1;
-            self.path.push((name, (!is_singular(name)).then_some(index)));
+            self.path.push((name, is_repeated(name).then_some(index)));
             self.field(kind, tag & 7, tag_at, from, to)?;
             self.path.pop();
         }
