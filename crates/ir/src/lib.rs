@@ -1,1 +1,14 @@
-//! The graph: values, nodes, editor, verifier, text form.
+//! The graph: values, nodes, types; editing and ordering.
+//!
+//! Guarantees: handles are typed ids into arenas; every value is defined once; uses are kept exact by the editing
+//! methods of [`Graph`], which are the only way to change a graph; ordering is deterministic. Deliberately absent:
+//! what operators mean (the op table knows), file formats, passes.
+
+mod attrs;
+mod graph;
+mod order;
+mod types;
+
+pub use attrs::Attrs;
+pub use graph::{Capture, Def, Epilogue, Graph, Node, NodeBuilder, NodeEdit, NodeId, OpName, Origin, Subgraph, Use, Value, ValueId};
+pub use types::{Layout, TensorType, Type};
