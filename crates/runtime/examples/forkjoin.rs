@@ -28,11 +28,13 @@ fn report(name: &str, samples: &[u128]) {
     println!("{name:<36} p10 {:8.2} us   p50 {:8.2} us   p90 {:8.2} us", at(10), at(50), at(90));
 }
 
-/// Work for some microseconds.
-fn work(_: usize) {
-    for i in 0..20_000u64 {
-        black_box(i);
+/// Some microseconds of dependent multiplications: they leave the core's units to a second thread on the same core.
+fn work(seed: usize) {
+    let mut value = black_box(seed as u64);
+    for i in 0..5_000 {
+        value = value.wrapping_mul(6364136223846793005) ^ i;
     }
+    black_box(value);
 }
 
 fn empty(task: usize) {

@@ -45,6 +45,10 @@ use thiserror::Error;
 /// parallel steps, short against the time between two requests.
 pub const SPIN: Duration = Duration::from_micros(50);
 
+/// From when on an active wait offers its core to others: on a busy machine, the thread that is waited for may have
+/// been put on the same one.
+const YIELD_AFTER: Duration = Duration::from_micros(5);
+
 /// The largest number of threads of a pool.
 pub const MAX_THREADS: usize = 1024;
 
@@ -441,7 +445,11 @@ impl Pause {
             return true;
         }
         self.rounds = 0;
-        self.start.get_or_insert_with(Instant::now).elapsed() < self.limit
+        let elapsed = self.start.get_or_insert_with(Instant::now).elapsed();
+        if elapsed > YIELD_AFTER {
+            thread::yield_now();
+        }
+        elapsed < self.limit
     }
 }
 
