@@ -1,3 +1,4 @@
 //! Loads a plan and runs it.
 
+pub mod map;
 pub mod pool;
