@@ -10,5 +10,7 @@ mod order;
 mod types;
 
 pub use attrs::Attrs;
-pub use graph::{Capture, Def, Epilogue, Graph, Node, NodeBuilder, NodeEdit, NodeId, OpName, Origin, Subgraph, Use, Value, ValueId};
+pub use graph::{
+    Capture, Def, Epilogue, Graph, Node, NodeBuilder, NodeEdit, NodeId, OpName, Origin, Subgraph, Use, Value, ValueId,
+};
 pub use types::{Layout, TensorType, Type};

@@ -1,1 +1,20 @@
-//! The operator table: one file per operator.
+//! The operator table: what every operator means.
+//!
+//! One operator is one file below `src/ops/` that ends in a `const` row ([`OpDef`]); the family's list names it once.
+//! A row says everything: schema, upgrades from old opsets, inference, reference evaluation, lowering, cases.
+//! Deliberately absent: backends, file formats, and any second list of operators.
+
+mod cx;
+mod def;
+pub mod elementwise;
+mod error;
+mod infer;
+pub mod known;
+pub mod ops;
+mod table;
+
+pub use cx::{Arg, Decompose, EvalCx, InferCx, LowerCx, Lowered, UpgradeCx, normal_axis, operand};
+pub use def::{AttrDef, AttrKind, Default, OpDef, Param, ParamKind, Props, TypeSet, Upgrade};
+pub use error::{ErrorKind, NodeError, OpError};
+pub use infer::{check_node, infer_graph, infer_node, locate};
+pub use table::{NEWEST_OPSET, all, find, row};

@@ -1,0 +1,10 @@
+//! All operators, by family. A family's `mod.rs` lists its files and rows; nothing else names an operator's file.
+
+pub mod activation;
+pub mod math;
+pub mod shape;
+
+use crate::def::OpDef;
+
+/// The rows of all families.
+pub static FAMILIES: &[&[&OpDef]] = &[activation::ROWS, math::ROWS, shape::ROWS];
