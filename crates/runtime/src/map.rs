@@ -203,7 +203,7 @@ fn sync_instructions(_code: &[u8]) {}
 fn sync_instructions(code: &[u8]) {
     use std::arch::asm;
     let sizes: u64;
-    // SAFETY: reads a register that user code may read on the systems we support (Linux and macOS).
+    // SAFETY: only reads a register, which Linux makes readable for user code.
     unsafe { asm!("mrs {}, ctr_el0", out(reg) sizes, options(nomem, nostack, preserves_flags)) };
     let lines = |size: usize| {
         let Range { start, end } = code.as_ptr_range();
