@@ -30,14 +30,17 @@ install() {
     dpkg -x "$package" "$unpacked"
   done
   rm -r "$dir/packages"
-  cat >"$dir/rustc.part" <<EOF
+  local tool
+  # rustc comes last: an interrupted installation is made again.
+  for tool in rustdoc rustc; do
+    cat >"$dir/$tool.part" <<EOF
 #!/bin/sh
-LD_LIBRARY_PATH=$unpacked/usr/lib/x86_64-linux-gnu exec $unpacked/usr/bin/rustc "\$@"
+LD_LIBRARY_PATH=$unpacked/usr/lib/x86_64-linux-gnu exec $unpacked/usr/bin/$tool "\$@"
 EOF
-  chmod +x "$dir/rustc.part"
-  "$dir/rustc.part" --version
-  # Moved last: an interrupted installation is made again.
-  mv "$dir/rustc.part" "$dir/rustc"
+    chmod +x "$dir/$tool.part"
+    "$dir/$tool.part" --version
+    mv "$dir/$tool.part" "$dir/$tool"
+  done
 }
 
 if [ ! -x "$dir/rustc" ] || ! command -v qemu-aarch64-static >/dev/null || ! command -v aarch64-linux-gnu-gcc >/dev/null; then
@@ -45,6 +48,7 @@ if [ ! -x "$dir/rustc" ] || ! command -v qemu-aarch64-static >/dev/null || ! com
 fi
 cat <<EOF
 export RUSTC=$dir/rustc
+export RUSTDOC=$dir/rustdoc
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64-static -L /usr/aarch64-linux-gnu"
 EOF
