@@ -13,4 +13,5 @@ pub use attrs::Attrs;
 pub use graph::{
     Capture, Def, Epilogue, Graph, Node, NodeBuilder, NodeEdit, NodeId, OpName, Origin, Subgraph, Use, Value, ValueId,
 };
-pub use types::{Layout, TensorType, Type};
+pub use planc_tensor::Layout;
+pub use types::{TensorType, Type};

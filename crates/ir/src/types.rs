@@ -1,17 +1,7 @@
 //! Types of values.
 
-use planc_tensor::{DType, Dim};
+use planc_tensor::{DType, Dim, Layout};
 use std::fmt;
-
-/// How a tensor's elements lie in memory. The shape is always the logical one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Layout {
-    /// Last axis fastest.
-    #[default]
-    RowMajor,
-    /// `[N, C, spatial..]` stored as `[N, ceil(C/16), spatial.., 16]`; channels past C are zero.
-    Nchw16c,
-}
 
 /// Element type, shape and layout of a tensor.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -75,15 +65,6 @@ impl Type {
 impl From<TensorType> for Type {
     fn from(t: TensorType) -> Type {
         Type::Tensor(t)
-    }
-}
-
-impl fmt::Display for Layout {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Layout::RowMajor => "rowmajor",
-            Layout::Nchw16c => "nchw16c",
-        })
     }
 }
 

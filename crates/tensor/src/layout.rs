@@ -1,0 +1,78 @@
+//! How a tensor's elements lie in memory.
+
+use crate::{DType, element_count};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// How a tensor's elements lie in memory. A shape is always the logical one, whatever the layout.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Layout {
+    /// Last axis fastest.
+    #[default]
+    RowMajor,
+    /// `[N, C, spatial..]` stored as `[N, ceil(C/16), spatial.., 16]`; channels past C are zero.
+    Nchw16c,
+    /// A `[.., K, N]` matrix stored as `[.., ceil(N/16), K, 16]`: column panels; columns past N are zero.
+    Panels16,
+    /// Weights `[M, C, kernel..]` of a dense convolution as `[ceil(M/16), ceil(C/16), kernel.., 16 c, 16 m]`, zero
+    /// filled.
+    ConvBlocks16,
+    /// Weights `[M, C, kernel..]` of a dense convolution of few channels as `[ceil(M/16), C, kernel.., 16 m]`.
+    ConvFirst16,
+    /// Weights `[M, 1, kernel..]` of a depthwise convolution as `[ceil(M/16), kernel.., 16]`.
+    Depthwise16,
+}
+
+impl Layout {
+    /// The short name used in the text form.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Layout::RowMajor => "rowmajor",
+            Layout::Nchw16c => "nchw16c",
+            Layout::Panels16 => "panels16",
+            Layout::ConvBlocks16 => "convblocks16",
+            Layout::ConvFirst16 => "convfirst16",
+            Layout::Depthwise16 => "depthwise16",
+        }
+    }
+
+    /// The layout with this name.
+    pub fn from_name(name: &str) -> Option<Layout> {
+        use Layout::*;
+        [RowMajor, Nchw16c, Panels16, ConvBlocks16, ConvFirst16, Depthwise16].into_iter().find(|l| l.name() == name)
+    }
+
+    /// Elements stored for a tensor of `shape`, filling included; `None` on overflow or a rank the layout does not have.
+    pub fn stored_elements(self, shape: &[usize]) -> Option<usize> {
+        let up16 = |n: usize| n.checked_next_multiple_of(16);
+        let mut stored = shape.to_vec();
+        match self {
+            Layout::RowMajor => {}
+            Layout::Nchw16c => *stored.get_mut(1)? = up16(*shape.get(1)?)?,
+            Layout::Panels16 => {
+                let last = stored.len().checked_sub(1).filter(|l| *l >= 1)?;
+                stored[last] = up16(stored[last])?;
+            }
+            Layout::ConvBlocks16 => {
+                *stored.get_mut(1)? = up16(*shape.get(1)?)?;
+                stored[0] = up16(stored[0])?;
+            }
+            Layout::ConvFirst16 | Layout::Depthwise16 => {
+                shape.get(1)?;
+                stored[0] = up16(stored[0])?;
+            }
+        }
+        element_count(&stored)
+    }
+
+    /// Bytes stored for a tensor of `dtype` and `shape`; `None` on overflow, for strings, or a rank that does not fit.
+    pub fn stored_bytes(self, dtype: DType, shape: &[usize]) -> Option<usize> {
+        dtype.bytes_for(self.stored_elements(shape)?)
+    }
+}
+
+impl fmt::Display for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
