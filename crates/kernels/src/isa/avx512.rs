@@ -1,0 +1,119 @@
+//! AVX-512 (F, BW, DQ, VL): 16 lanes, 32 registers.
+
+use super::{Kernel, Simd};
+use std::arch::x86_64::*;
+
+/// Proof of AVX-512 F, BW, DQ, VL, AVX2 and FMA.
+#[derive(Clone, Copy)]
+pub struct Avx512(());
+
+impl Avx512 {
+    /// # Safety
+    /// The processor must have AVX-512 F, BW, DQ, VL, AVX2 and FMA.
+    pub(super) unsafe fn new() -> Self {
+        Self(())
+    }
+}
+
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+fn shim<K: Kernel>(s: Avx512, kernel: K) -> K::Out {
+    kernel.run(s)
+}
+
+/// Methods whose body is intrinsics without memory access.
+macro_rules! pure {
+    ($(fn $name:ident $(<const $n:ident: i32>)? ($($arg:ident: $t:ty),*) -> $ret:ty = $body:expr;)*) => {$(
+        #[inline(always)]
+        fn $name $(<const $n: i32>)? (self, $($arg: $t),*) -> $ret {
+            // SAFETY: the token proves the features, and no memory is touched.
+            unsafe { $body }
+        }
+    )*};
+}
+
+// SAFETY: the token is only built after detection.
+unsafe impl Simd for Avx512 {
+    const LANES: usize = 16;
+    /// 14x2 fills 28 of 32 registers and leaves two for B and one for A.
+    const TILE_ROWS: [usize; 5] = [14, 14, 6, 3, 0];
+    type V = __m512;
+    type I = __m512i;
+    type M = __mmask16;
+
+    /// Two FMA pipes of latency 4 need 8 independent accumulators.
+    #[inline(always)]
+    fn tile_panels(rows: usize) -> usize {
+        match rows {
+            0..=3 => 8,
+            4..=6 => 4,
+            _ => 2,
+        }
+    }
+
+    #[inline(always)]
+    fn call<K: Kernel>(self, kernel: K) -> K::Out {
+        // SAFETY: the token proves the features.
+        unsafe { shim(self, kernel) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, p: *const f32) -> __m512 {
+        // SAFETY: as promised by the caller.
+        unsafe { _mm512_loadu_ps(p) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f32, v: __m512) {
+        // SAFETY: as promised by the caller.
+        unsafe { _mm512_storeu_ps(p, v) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_n(self, p: *const f32, n: usize) -> __m512 {
+        // SAFETY: masked-out lanes are not read.
+        unsafe { _mm512_maskz_loadu_ps(((1u32 << n) - 1) as __mmask16, p) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_n(self, p: *mut f32, n: usize, v: __m512) {
+        // SAFETY: masked-out lanes are not written.
+        unsafe { _mm512_mask_storeu_ps(p, ((1u32 << n) - 1) as __mmask16, v) }
+    }
+
+    pure! {
+        fn prefetch(p: *const f32) -> () = _mm_prefetch::<_MM_HINT_T0>(p.cast());
+        fn splat(x: f32) -> __m512 = _mm512_set1_ps(x);
+        fn add(a: __m512, b: __m512) -> __m512 = _mm512_add_ps(a, b);
+        fn sub(a: __m512, b: __m512) -> __m512 = _mm512_sub_ps(a, b);
+        fn mul(a: __m512, b: __m512) -> __m512 = _mm512_mul_ps(a, b);
+        fn div(a: __m512, b: __m512) -> __m512 = _mm512_div_ps(a, b);
+        fn fma(a: __m512, b: __m512, c: __m512) -> __m512 = _mm512_fmadd_ps(a, b, c);
+        fn min(a: __m512, b: __m512) -> __m512 = _mm512_min_ps(a, b);
+        fn max(a: __m512, b: __m512) -> __m512 = _mm512_max_ps(a, b);
+        fn sqrt(a: __m512) -> __m512 = _mm512_sqrt_ps(a);
+        fn round(a: __m512) -> __m512 = _mm512_roundscale_ps::<0x08>(a);
+        fn abs(a: __m512) -> __m512 = _mm512_abs_ps(a);
+        fn copysign(a: __m512, b: __m512) -> __m512 = {
+            let sign = _mm512_set1_ps(-0.0);
+            _mm512_or_ps(_mm512_andnot_ps(sign, a), _mm512_and_ps(sign, b))
+        };
+        fn lt(a: __m512, b: __m512) -> __mmask16 = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b);
+        fn le(a: __m512, b: __m512) -> __mmask16 = _mm512_cmp_ps_mask::<_CMP_LE_OQ>(a, b);
+        fn eq(a: __m512, b: __m512) -> __mmask16 = _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a, b);
+        fn select(m: __mmask16, a: __m512, b: __m512) -> __m512 = _mm512_mask_blend_ps(m, b, a);
+        fn reduce_add(a: __m512) -> f32 = _mm512_reduce_add_ps(a);
+        fn reduce_max(a: __m512) -> f32 = _mm512_reduce_max_ps(a);
+        fn reduce_min(a: __m512) -> f32 = _mm512_reduce_min_ps(a);
+        fn bits(a: __m512) -> __m512i = _mm512_castps_si512(a);
+        fn of_bits(a: __m512i) -> __m512 = _mm512_castsi512_ps(a);
+        fn isplat(x: i32) -> __m512i = _mm512_set1_epi32(x);
+        fn iadd(a: __m512i, b: __m512i) -> __m512i = _mm512_add_epi32(a, b);
+        fn isub(a: __m512i, b: __m512i) -> __m512i = _mm512_sub_epi32(a, b);
+        fn iand(a: __m512i, b: __m512i) -> __m512i = _mm512_and_si512(a, b);
+        fn ishl<const N: i32>(a: __m512i) -> __m512i = _mm512_sll_epi32(a, _mm_cvtsi32_si128(N));
+        fn isra<const N: i32>(a: __m512i) -> __m512i = _mm512_sra_epi32(a, _mm_cvtsi32_si128(N));
+        fn to_int(a: __m512) -> __m512i = _mm512_cvtps_epi32(a);
+        fn to_float(a: __m512i) -> __m512 = _mm512_cvtepi32_ps(a);
+    }
+}

@@ -1,0 +1,266 @@
+//! Elementary functions on vectors, and kernels that apply one to a slice.
+//!
+//! Errors, checked against f64 on every tier: `exp` 2e-7 relative, `log`, `tanh`, `sigmoid`, `erf` 4e-7 relative (where
+//! the result is a normal number), `gelu` and relatives 4e-7 of `max(|y|, small)`. NaN in, NaN out. Polynomials are
+//! minimax fits (Lawson's iteration) made for this file; range reduction is that of Cody and Waite, "Software Manual for
+//! the Elementary Functions".
+#![allow(clippy::excessive_precision, reason = "coefficients as fitted; the compiler rounds them")]
+
+use crate::epilogue::Activation;
+use crate::isa::{Isa, Kernel, Simd};
+use crate::par::{Parallel, Shared, ranges};
+
+/// `c[0] + c[1] x + c[2] x^2 + ...`
+#[inline(always)]
+pub(crate) fn poly<S: Simd, const N: usize>(s: S, x: S::V, c: [f32; N]) -> S::V {
+    let mut y = s.splat(c[N - 1]);
+    for i in (0..N - 1).rev() {
+        y = s.fma(y, x, s.splat(c[i]));
+    }
+    y
+}
+
+/// Adding and subtracting this rounds to an integer, and leaves the integer in the low bits.
+const ROUNDER: f32 = 12_582_912.0;
+const LN2_HI: f32 = 0.693_359_4;
+const LN2_LO: f32 = -2.121_944_4e-4;
+
+/// `e^x`; overflows to infinity above 88.72, underflows gradually to zero below -87.3.
+#[inline(always)]
+pub(crate) fn exp<S: Simd>(s: S, x: S::V) -> S::V {
+    let x = s.min(s.splat(89.0), s.max(s.splat(-104.0), x));
+    let t = s.fma(x, s.splat(std::f32::consts::LOG2_E), s.splat(ROUNDER));
+    let n = s.isub(s.bits(t), s.isplat(ROUNDER.to_bits() as i32));
+    let nf = s.sub(t, s.splat(ROUNDER));
+    let r = s.fma(nf, s.splat(-LN2_HI), x);
+    let r = s.fma(nf, s.splat(-LN2_LO), r);
+    let p = poly(s, r, [0.5, 0.166_665_73, 0.041_666_86, 0.008_363_740_5, 0.001_390_153]);
+    let y = s.add(s.fma(s.mul(r, r), p, r), s.splat(1.0));
+    // Two factors, because 2^128 and 2^-150 are no normal numbers.
+    let half = s.isra::<1>(n);
+    let scale = |n: S::I| s.of_bits(s.ishl::<23>(s.iadd(n, s.isplat(127))));
+    s.mul(s.mul(y, scale(half)), scale(s.isub(n, half)))
+}
+
+/// Natural logarithm: `-inf` at 0, NaN below.
+#[inline(always)]
+pub(crate) fn log<S: Simd>(s: S, x: S::V) -> S::V {
+    let tiny = s.lt(x, s.splat(f32::MIN_POSITIVE));
+    let scaled = s.select(tiny, s.mul(x, s.splat(8_388_608.0)), x);
+    let bits = s.bits(scaled);
+    // The exponent that leaves a mantissa in [sqrt(1/2), sqrt(2)).
+    let k = s.isra::<23>(s.isub(bits, s.isplat(0x3f35_04f3)));
+    let m = s.of_bits(s.isub(bits, s.ishl::<23>(k)));
+    let kf = s.sub(s.to_float(k), s.select(tiny, s.splat(23.0), s.zero()));
+    let f = s.sub(m, s.splat(1.0));
+    let p = poly(
+        s,
+        f,
+        [
+            0.333_333_32,
+            -0.249_999_94,
+            0.200_007_15,
+            -0.166_680_57,
+            0.142_493_22,
+            -0.124_201_476,
+            0.116_770_11,
+            -0.115_145_715,
+            0.070_375_93,
+        ],
+    );
+    let f2 = s.mul(f, f);
+    let tail = s.fma(kf, s.splat(LN2_LO), s.mul(s.mul(f2, f), p));
+    let y = s.fma(kf, s.splat(LN2_HI), s.add(f, s.fma(f2, s.splat(-0.5), tail)));
+    let y = s.select(s.lt(x, s.splat(f32::INFINITY)), y, x);
+    let y = s.select(s.eq(x, s.zero()), s.splat(f32::NEG_INFINITY), y);
+    s.select(s.lt(x, s.zero()), s.splat(f32::NAN), y)
+}
+
+/// `log(1 + x)` for `x >= 0`, accurate for small `x` (Kahan's correction).
+#[inline(always)]
+pub(crate) fn log1p<S: Simd>(s: S, x: S::V) -> S::V {
+    let one = s.splat(1.0);
+    let u = s.add(x, one);
+    let y = s.div(s.mul(log(s, u), x), s.sub(u, one));
+    let y = s.select(s.eq(u, one), x, y);
+    s.select(s.lt(x, s.splat(f32::INFINITY)), y, x)
+}
+
+/// Hyperbolic tangent.
+#[inline(always)]
+pub(crate) fn tanh<S: Simd>(s: S, x: S::V) -> S::V {
+    let a = s.abs(x);
+    let z = s.mul(x, x);
+    let p = poly(s, z, [-0.333_333_34, 0.133_333_01, -0.053_958_602, 0.021_763_618, -0.008_326_749, 0.002_273_441_4]);
+    let small = s.fma(s.mul(z, x), p, x);
+    let e = exp(s, s.add(a, a));
+    let big = s.sub(s.splat(1.0), s.div(s.splat(2.0), s.add(e, s.splat(1.0))));
+    // NaN fails the comparison, so it must come from the second branch: exp passes it through.
+    s.select(s.lt(a, s.splat(0.625)), small, s.copysign(big, x))
+}
+
+/// `1 / (1 + e^-x)`
+#[inline(always)]
+pub(crate) fn sigmoid<S: Simd>(s: S, x: S::V) -> S::V {
+    let one = s.splat(1.0);
+    s.div(one, s.add(one, exp(s, s.sub(s.zero(), x))))
+}
+
+/// `erf(|t|)` for small `|t|` (first) and `erfc(|t|)` for `|t| >= 1` (second).
+#[inline(always)]
+fn erf_parts<S: Simd>(s: S, t: S::V) -> (S::V, S::V) {
+    let a = s.abs(t);
+    let z = s.mul(a, a);
+    let p = poly(
+        s,
+        z,
+        [
+            std::f32::consts::FRAC_2_SQRT_PI,
+            -0.376_126_26,
+            0.112_835_854,
+            -0.026_853_813,
+            0.005_188_327_7,
+            -8.010_193e-4,
+            7.853_858e-5,
+        ],
+    );
+    let b = s.min(s.splat(4.1), a);
+    let q = poly(
+        s,
+        b,
+        [
+            4.003_285_2e-4,
+            -1.130_605_7,
+            -0.631_082_2,
+            -0.110_919_86,
+            0.027_011_722,
+            -0.005_028_193_7,
+            6.759_108_3e-4,
+            -6.062_841_7e-5,
+            3.162_667e-6,
+            -6.928_969e-8,
+        ],
+    );
+    let tail = s.select(s.lt(s.splat(4.1), a), s.zero(), exp(s, q));
+    (s.mul(a, p), tail)
+}
+
+/// The error function.
+#[inline(always)]
+pub(crate) fn erf<S: Simd>(s: S, x: S::V) -> S::V {
+    let (small, tail) = erf_parts(s, x);
+    let y = s.select(s.lt(s.abs(x), s.splat(1.0)), small, s.sub(s.splat(1.0), tail));
+    s.copysign(y, x)
+}
+
+/// `x/2 (1 + erf(x / sqrt 2))`, without cancellation for negative `x`.
+#[inline(always)]
+pub(crate) fn gelu<S: Simd>(s: S, x: S::V) -> S::V {
+    let t = s.mul(x, s.splat(std::f32::consts::FRAC_1_SQRT_2));
+    let (small, tail) = erf_parts(s, t);
+    let one = s.splat(1.0);
+    let big = s.select(s.lt(t, s.zero()), tail, s.sub(s.splat(2.0), tail));
+    let w = s.select(s.lt(s.abs(t), one), s.add(one, s.copysign(small, t)), big);
+    s.mul(s.mul(x, s.splat(0.5)), w)
+}
+
+/// `log(1 + e^x)`
+#[inline(always)]
+pub(crate) fn softplus<S: Simd>(s: S, x: S::V) -> S::V {
+    let e = exp(s, s.sub(s.zero(), s.abs(x)));
+    s.add(s.max(s.zero(), x), log1p(s, e))
+}
+
+/// A function of one number.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Unary {
+    /// `e^x`
+    Exp,
+    /// Natural logarithm.
+    Log,
+    /// The error function.
+    Erf,
+    /// Square root.
+    Sqrt,
+    /// `1 / x`
+    Reciprocal,
+    /// An activation.
+    Activation(Activation),
+}
+
+/// `y[i] = op(x[i])`.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn map(isa: Isa, par: &dyn Parallel, op: Unary, x: &[f32], y: &mut [f32]) {
+    assert_eq!(x.len(), y.len(), "lengths of input and output");
+    // SAFETY: both slices are valid for their length, and an exclusive slice overlaps nothing.
+    unsafe { map_raw(isa, par, op, x.as_ptr(), Shared::new(y), x.len()) }
+}
+
+/// `x[i] = op(x[i])`.
+pub fn map_in_place(isa: Isa, par: &dyn Parallel, op: Unary, x: &mut [f32]) {
+    let p = Shared::new(x);
+    // SAFETY: the slice is valid for its length; each element is read before it is written, by one task.
+    unsafe { map_raw(isa, par, op, p.get(), p, x.len()) }
+}
+
+/// # Safety
+/// `x` and `y` must be valid for `len` elements, and equal or disjoint.
+unsafe fn map_raw(isa: Isa, par: &dyn Parallel, op: Unary, x: *const f32, y: Shared<f32>, len: usize) {
+    let x = Shared::from_const(x);
+    ranges(par, len, 4, |r| {
+        // SAFETY: ranges are disjoint and within `len`.
+        let (x, y) = unsafe { (x.get().add(r.start), y.get().add(r.start)) };
+        isa.run(MapKernel { op, x, y, len: r.len() });
+    });
+}
+
+struct MapKernel {
+    op: Unary,
+    x: *const f32,
+    y: *mut f32,
+    len: usize,
+}
+
+impl Kernel for MapKernel {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { op, x, y, len } = self;
+        // SAFETY: `map_raw` passes pointers valid for `len` elements, equal or disjoint.
+        unsafe {
+            match op {
+                Unary::Exp => each(s, x, y, len, |v| exp(s, v)),
+                Unary::Log => each(s, x, y, len, |v| log(s, v)),
+                Unary::Erf => each(s, x, y, len, |v| erf(s, v)),
+                Unary::Sqrt => each(s, x, y, len, |v| s.sqrt(v)),
+                Unary::Reciprocal => each(s, x, y, len, |v| s.div(s.splat(1.0), v)),
+                Unary::Activation(a) => a.apply_to(s, x, y, len),
+            }
+        }
+    }
+}
+
+/// `y[i] = f(x[i])`; the tail is computed on a partial vector.
+///
+/// # Safety
+/// `x` and `y` must be valid for `len` elements, and equal or disjoint.
+#[inline(always)]
+pub(crate) unsafe fn each<S: Simd>(s: S, x: *const f32, y: *mut f32, len: usize, f: impl Fn(S::V) -> S::V) {
+    let mut i = 0;
+    // SAFETY: `i + LANES <= len` in the loop, and the tail touches `len - i < LANES` elements.
+    unsafe {
+        while i + S::LANES <= len {
+            s.store(y.add(i), f(s.load(x.add(i))));
+            i += S::LANES;
+        }
+        if i < len {
+            s.store_n(y.add(i), len - i, f(s.load_n(x.add(i), len - i)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
