@@ -4,7 +4,7 @@ A `Case` is a model with inputs. `main` runs every case at every asked-for threa
 table that ends with `N passed, N failed`. What counts as equal:
 
 - float outputs: the largest absolute error, divided by the largest magnitude of the expected output, is at most the
-  tolerance; NaN and infinities stand in the same places;
+  tolerance (the case's own where it has one); NaN and infinities stand in the same places;
 - integer, bool and string outputs: equal;
 - detections, which a near tie of two scores may swap: the scores (the float output of rank 1) are compared in place, the other
   outputs after each expected row has been paired with the nearest computed one;
@@ -12,7 +12,7 @@ table that ends with `N passed, N failed`. What counts as equal:
   (its range with zero, over 255), and each decision is the same (the index of the largest value of the last axis, or which
   side of 0.5 a value lies on). A difference in the last bit of a float can move a dynamically quantised value by one step and
   everything behind it; where onnxruntime differs from itself by more than one step (graph optimisations on or off, inputs
-  moved by a few ulps), that spread is the bound instead, and the table says so.
+  moved by a few ulps), the bound is twice that, as two results may lie to both sides of a third, and the table says so.
 
 Dtypes and shapes always have to agree. Reference outputs are cached in .cache/reference by the hash of model and inputs.
 """
@@ -48,6 +48,7 @@ class Case:
     quantised: bool = False
     decision: str | None = None
     detections: bool = False
+    tolerance: float | None = None
 
 
 @dataclasses.dataclass
@@ -155,7 +156,9 @@ def compare_output(case, tolerance, got, want, spread):
             return (max(finite.max(), 0) - min(finite.min(), 0)) / 255
 
         def bound(finite):
-            return max(step(finite), spread) if case.quantised else tolerance * magnitude
+            if case.quantised:
+                return step(finite) if spread <= step(finite) else 2 * spread
+            return (case.tolerance or tolerance) * magnitude
 
         fault, absolute = float_fault(got, want, bound)
         error = absolute / magnitude if magnitude else absolute

@@ -365,7 +365,8 @@ def draw_input(model, info, spec, data_set):
     return rng.standard_normal(spec).astype(np.float32)
 
 
-def write(build, out):
+def write(build, out, report=print):
+    """Makes one model with its data sets in `out`/NAME."""
     model, data_sets = build()
     folder = out / build.__name__
     shutil.rmtree(folder, ignore_errors=True)
@@ -390,7 +391,7 @@ def write(build, out):
                 tensor = numpy_helper.from_array(np.asarray(value), name)
                 (data / f"{kind}_{index}.pb").write_bytes(tensor.SerializeToString())
     size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
-    print(f"{build.__name__:14} {len(model.graph.node):3} nodes  opset {model.opset_import[0].version:2}  {size / 1024:6.1f} KiB")
+    report(f"{build.__name__:14} {len(model.graph.node):3} nodes  opset {model.opset_import[0].version:2}  {size / 1024:6.1f} KiB")
 
 
 def main():

@@ -64,7 +64,7 @@ def main():
             if which < len(entry["inputs"]):
                 cases.append(equivalence.Case(
                     entry["id"] + ("@2" if which else ""), lambda e=entry, w=which: load(e, args.models, w),
-                    entry.get("quantised", False), entry.get("decision")))
+                    entry.get("quantised", False), entry.get("decision"), tolerance=entry.get("tolerance")))
     return equivalence.main(args, cases)
 
 
