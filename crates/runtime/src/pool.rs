@@ -39,6 +39,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use planc_kernels::par::Parallel;
 use thiserror::Error;
 
 /// How long a worker waits actively for the next job before it sleeps: longer than the serial stretch between two
@@ -144,8 +145,8 @@ struct Shared {
     job: UnsafeCell<Job>,
     /// The caller to wake when WAITING is set.
     waiter: Mutex<Option<thread::Thread>>,
-    /// The panic of the lowest task index.
-    panic: Mutex<Option<Panic>>,
+    /// The panics of this job. All are kept until it has ended: dropping a payload can panic in turn.
+    panics: Mutex<Vec<Panic>>,
     spin: Duration,
 }
 
@@ -207,7 +208,7 @@ impl ThreadPool {
             seats: (0..threads.max(1)).map(|_| seat()).collect(),
             job: UnsafeCell::new(Job { task: None, tasks: 0 }),
             waiter: Mutex::new(None),
-            panic: Mutex::new(None),
+            panics: Mutex::new(Vec::new()),
             spin,
         });
         // Dropping the pool ends the workers that were started before one failed to.
@@ -263,11 +264,23 @@ impl ThreadPool {
             shared.take_part(0, threads);
         }
         shared.finish();
-        let panic = shared.panic_slot().take();
+        let mut panics = std::mem::take(&mut *lock(&shared.panics));
         shared.busy.0.store(false, Release);
-        if let Some(panic) = panic {
-            resume_unwind(panic.payload);
+        if let Some(first) = (0..panics.len()).min_by_key(|&index| panics[index].task) {
+            let first = panics.swap_remove(first);
+            drop(panics);
+            resume_unwind(first.payload);
         }
+    }
+}
+
+impl Parallel for ThreadPool {
+    fn threads(&self) -> usize {
+        self.threads()
+    }
+
+    fn run(&self, tasks: usize, f: &(dyn Fn(usize) + Sync)) {
+        self.run(tasks, f);
     }
 }
 
@@ -319,7 +332,7 @@ impl Shared {
                     break;
                 }
                 if let Err(payload) = catch_unwind(AssertUnwindSafe(|| task(index))) {
-                    self.record(Panic { task: index, payload });
+                    lock(&self.panics).push(Panic { task: index, payload });
                 }
             }
         }
@@ -342,20 +355,6 @@ impl Shared {
             }
             state = State(self.state.0.load(Acquire));
         }
-    }
-
-    fn record(&self, panic: Panic) {
-        let mut slot = self.panic_slot();
-        let loser = match &*slot {
-            Some(first) if first.task < panic.task => Some(panic),
-            _ => slot.replace(panic),
-        };
-        // Its destructor could panic in turn, and end the job too early.
-        std::mem::forget(loser);
-    }
-
-    fn panic_slot(&self) -> MutexGuard<'_, Option<Panic>> {
-        lock(&self.panic)
     }
 
     /// The life of a worker.

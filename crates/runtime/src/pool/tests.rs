@@ -192,3 +192,14 @@ fn the_state_word_holds_its_parts() {
     assert!(state.has(OPEN) && !state.has(WAITING) && !state.has(SHUTDOWN));
     assert!(MAX_THREADS as u64 <= ACTIVE);
 }
+
+#[test]
+fn kernels_can_use_a_pool() {
+    let pool = ThreadPool::new(2).unwrap();
+    let parallel: &dyn Parallel = &pool;
+    let sum = AtomicUsize::new(0);
+    parallel.run(10, &|task| {
+        sum.fetch_add(task, Relaxed);
+    });
+    assert_eq!((parallel.threads(), sum.load(Relaxed)), (2, 45));
+}
