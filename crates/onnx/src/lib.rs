@@ -1,8 +1,31 @@
-//! ONNX protobuf to IR.
+//! ONNX models to IR graphs.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`wire`] | checks the raw protobuf bytes and leaves weights out |
+//! | [`proto`] | the one module that names protobuf types: bytes to records |
+//! | [`model`] | the records: a model as plain data |
+//! | [`files`], [`tensor`] | weights, inline and external, as tensors that share mapped files |
+//! | `order`, `functions`, `opsets`, `check` | everything that can be checked before building |
+//! | `types`, `build` | declared types; the graph, with functions inlined and types inferred |
+//! | [`import`](mod@import) | the stages in order |
+//!
+//! Guarantees: whatever the bytes are, an import ends with a graph or with located errors, in memory
+//! proportional to the file; it never reads outside of the model's folder. Deliberately absent: optimisation.
 
+mod build;
+mod check;
 pub mod error;
 pub mod files;
+pub mod functions;
+pub mod import;
 pub mod model;
+mod opsets;
+mod order;
 pub mod proto;
 pub mod tensor;
+mod types;
 pub mod wire;
+
+pub use error::{Category, Code, ImportError};
+pub use import::{Imported, Metadata, Options, import_bytes, import_file};

@@ -291,18 +291,17 @@ impl Scanner<'_> {
         ImportError::new(code, message).at(self.path_text()).at_byte(byte)
     }
 
+    /// `graph.node[12].attribute[0]`; a deep path is told by its ends.
     fn path_text(&self) -> String {
-        let mut text = String::new();
-        for (name, index) in &self.path {
-            if !text.is_empty() {
-                text.push('.');
-            }
-            text.push_str(name);
-            if let Some(index) = index {
-                text.push_str(&format!("[{index}]"));
-            }
+        let step = |(name, index): &(&str, Option<u32>)| match index {
+            Some(index) => format!("{name}[{index}]"),
+            None => (*name).to_owned(),
+        };
+        let join = |part: &[(&str, Option<u32>)]| part.iter().map(step).collect::<Vec<_>>().join(".");
+        match self.path.len() {
+            n @ 13.. => format!("{}...{}", join(&self.path[..6]), join(&self.path[n - 6..])),
+            _ => join(&self.path),
         }
-        text
     }
 
     /// Reads the varint at `*at`, which must end before `end`.
