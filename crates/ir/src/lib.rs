@@ -7,6 +7,7 @@
 mod attrs;
 mod graph;
 mod order;
+pub mod text;
 mod types;
 
 pub use attrs::Attrs;
