@@ -8,6 +8,7 @@ mod cx;
 mod def;
 pub mod elementwise;
 mod error;
+pub mod indexing;
 mod infer;
 pub mod known;
 pub mod ops;

@@ -184,8 +184,47 @@ impl Dim {
         if let Some(d) = (self.clone() - other.clone()).as_const() {
             return other.clone() + Dim::from(constant(d, 0));
         }
+        let larger = constant(0, 1) == 1;
+        for (a, b) in [(self, other), (other, self)] {
+            if (a.clone() - b.clone()).at_least() >= Some(0) {
+                return if larger { a.clone() } else { b.clone() };
+            }
+            // max(a, min(a, _)) = a and max(a, max(a, _)) = max(a, _); the same with both exchanged.
+            match b.as_atom() {
+                Some(Atom::Min(x, y)) if x == a || y == a => return if larger { a.clone() } else { b.clone() },
+                Some(Atom::Max(x, y)) if x == a || y == a => return if larger { b.clone() } else { a.clone() },
+                _ => {}
+            }
+        }
         let (a, b) = if self <= other { (self, other) } else { (other, self) };
         Dim::atom(atom(a.clone(), b.clone()))
+    }
+
+    fn as_atom(&self) -> Option<&Atom> {
+        match &self.0 {
+            Repr::Sum(terms) => match &**terms {
+                [Term { factors, coef: 1 }] if factors.len() == 1 => factors.first(),
+                _ => None,
+            },
+            Repr::Const(_) => None,
+        }
+    }
+
+    /// A lower bound that holds whatever the symbols are, which are never negative; `None` where none is found.
+    pub fn at_least(&self) -> Option<i64> {
+        let mut sum = 0i64;
+        for t in self.terms() {
+            let mut bound = t.coef;
+            for f in &t.factors {
+                let f = f.at_least().filter(|f| *f >= 0)?;
+                bound = bound.saturating_mul(f);
+            }
+            if t.coef < 0 && !t.factors.is_empty() {
+                return None;
+            }
+            sum = sum.saturating_add(bound);
+        }
+        Some(sum)
     }
 
     /// The value under `bind`; `None` when a symbol is not bound, a divisor is not positive, or on overflow.
@@ -232,6 +271,24 @@ impl Dim {
 }
 
 impl Atom {
+    fn at_least(&self) -> Option<i64> {
+        let quotient = |a: &Dim, b: &Dim| {
+            let a = a.at_least()?;
+            match b.as_const() {
+                Some(b) if b > 0 => Some((a, b)),
+                _ if a >= 0 && b.at_least() >= Some(0) => Some((0, 1)),
+                _ => None,
+            }
+        };
+        match self {
+            Atom::Sym(_) => Some(0),
+            Atom::Floor(a, b) => quotient(a, b).map(|(a, b)| a.div_euclid(b)),
+            Atom::Ceil(a, b) => quotient(a, b).map(|(a, b)| a.div_euclid(b) + i64::from(a.rem_euclid(b) != 0)),
+            Atom::Max(a, b) => a.at_least().max(b.at_least()),
+            Atom::Min(a, b) => Some(a.at_least()?.min(b.at_least()?)),
+        }
+    }
+
     fn eval(&self, bind: &dyn Fn(&str) -> Option<i64>) -> Option<i64> {
         let two = |a: &Dim, b: &Dim| Some((a.eval(bind)?, b.eval(bind)?));
         match self {
@@ -317,5 +374,23 @@ impl std::iter::Product for Dim {
 impl std::iter::Sum for Dim {
     fn sum<I: Iterator<Item = Dim>>(dims: I) -> Dim {
         dims.fold(Dim::from(0i64), |a, b| a + b)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extrema_reduce_where_the_order_is_certain() {
+        let (n, c) = (Dim::sym("N"), |v: i64| Dim::from(v));
+        assert_eq!(n.maximum(&c(0)), n);
+        assert_eq!(c(0).minimum(&n), c(0));
+        assert_eq!((n.clone() + c(1)).maximum(&c(1)), n.clone() + c(1));
+        let capped = n.minimum(&c(512));
+        assert_eq!(capped.maximum(&n), n);
+        assert_eq!(capped.minimum(&n), capped);
+        assert_eq!((n.clone() - c(1)).at_least(), Some(-1));
+        assert_eq!((c(5) - n).at_least(), None);
     }
 }

@@ -2,9 +2,10 @@
 
 pub mod activation;
 pub mod math;
+pub mod movement;
 pub mod shape;
 
 use crate::def::OpDef;
 
 /// The rows of all families.
-pub static FAMILIES: &[&[&OpDef]] = &[activation::ROWS, math::ROWS, shape::ROWS];
+pub static FAMILIES: &[&[&OpDef]] = &[activation::ROWS, math::ROWS, movement::ROWS, shape::ROWS];

@@ -1,9 +1,32 @@
-//! Operators about shapes: they move no element to another place in the order, or read no element at all.
+//! Operators about shapes: they move no element to another place in the order, repeat one, or read no element at all.
 
-mod reshape;
+mod constant;
+mod constant_of_shape;
+mod expand;
+mod eye_like;
+mod flatten;
+mod identity;
+mod range;
+pub(crate) mod reshape;
 mod shape_of;
+mod size;
+mod squeeze;
+mod unsqueeze;
 
 use crate::def::OpDef;
 
 /// The rows of the family.
-pub const ROWS: &[&OpDef] = &[&reshape::OP, &shape_of::OP];
+pub const ROWS: &[&OpDef] = &[
+    &constant::OP,
+    &constant_of_shape::OP,
+    &expand::OP,
+    &eye_like::OP,
+    &flatten::OP,
+    &identity::OP,
+    &range::OP,
+    &reshape::OP,
+    &shape_of::OP,
+    &size::OP,
+    &squeeze::OP,
+    &unsqueeze::OP,
+];

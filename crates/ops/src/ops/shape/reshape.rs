@@ -46,7 +46,7 @@ pub const OP: OpDef = OpDef {
         let shape: Option<Vec<usize>> = shape.iter().map(Dim::as_usize).collect();
         reshaped(data, shape.ok_or_else(|| OpError::shape("the shape does not fit the data"))?)
     }),
-    lower: |_| Lowered::kernel(Kernel::Reshape, 1),
+    lower: |cx| if cx.known(1).is_some() { Lowered::kernel(Kernel::Reshape, 1) } else { Lowered::Reference },
     ..OpDef::NEW
 };
 
