@@ -333,3 +333,13 @@ impl Checker<'_> {
         }
     }
 }
+
+/// The bytes of a constant of strings.
+pub fn encode_strings(strings: &[String]) -> Vec<u8> {
+    postcard::to_stdvec(strings).expect("this is a bug: encoding to memory cannot fail")
+}
+
+/// The strings of such bytes; none when they are damaged, which the hash of the section tells.
+pub fn decode_strings(bytes: &[u8]) -> Vec<String> {
+    postcard::from_bytes(bytes).unwrap_or_default()
+}

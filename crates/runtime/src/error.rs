@@ -1,0 +1,43 @@
+//! What can go wrong when a plan is opened or run.
+
+use crate::map::MapError;
+use planc_plan::container::FormatError;
+use planc_plan::program::ManifestError;
+
+/// Why a plan cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The file cannot be mapped.
+    #[error(transparent)]
+    Map(#[from] MapError),
+    /// The container is damaged, or of another version.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// The manifest is inconsistent.
+    #[error("the manifest is inconsistent: {0}")]
+    Manifest(#[from] ManifestError),
+}
+
+/// Why a run failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RunError {
+    /// The inputs do not fit the plan.
+    #[error("{0}")]
+    Input(String),
+    /// A step cannot do its work on these values.
+    #[error("step {step:?}: {message}")]
+    Step {
+        /// Name of the step.
+        step: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// The run needs more memory than allowed.
+    #[error("step {step:?}: {message}")]
+    Memory {
+        /// Name of the step.
+        step: String,
+        /// What is too large.
+        message: String,
+    },
+}

@@ -1,0 +1,167 @@
+//! An opened plan: checked bytes and what is derived from them once.
+
+use crate::error::OpenError;
+use crate::map::PlanBytes;
+use planc_plan::container::{Container, SectionKind};
+use planc_plan::program::{Manifest, Program, Storage, ValueDecl};
+use planc_tensor::{Bytes, Dim, Tensor};
+use std::path::Path;
+use std::sync::Arc;
+
+/// How to open a plan.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OpenOptions {
+    /// Check the hash of the weights too. It costs more than everything else of opening a plan.
+    pub check_weights: bool,
+}
+
+/// A plan that was checked and may be run.
+#[derive(Debug)]
+pub struct Plan {
+    bytes: Arc<PlanBytes>,
+    manifest: Manifest,
+    prepared: Vec<Prepared>,
+}
+
+/// What is derived of a program once, rather than trusted or found again in each run.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    /// Constants, by value.
+    pub(crate) weights: Vec<Option<Weight>>,
+    /// For each value that others share bytes with, itself for the rest: where the bytes are.
+    pub(crate) root: Vec<u32>,
+    /// First and last step at which the bytes of a root are needed.
+    pub(crate) live: Vec<(usize, usize)>,
+    /// For each step, the roots whose last reader it is.
+    pub(crate) released: Vec<Vec<u32>>,
+}
+
+/// A constant.
+#[derive(Debug)]
+pub(crate) enum Weight {
+    /// Bytes in the plan, in the value's layout.
+    Bytes(Vec<usize>, Bytes),
+    /// Strings.
+    Strings(Tensor),
+}
+
+impl Plan {
+    /// Maps and checks a plan file.
+    ///
+    /// # Errors
+    /// When the file cannot be mapped or is not a consistent plan of this format version.
+    pub fn open(path: &Path, options: OpenOptions) -> Result<Plan, OpenError> {
+        Plan::new(PlanBytes::map(path)?, options)
+    }
+
+    /// A plan in memory, such as one that was just compiled.
+    ///
+    /// # Errors
+    /// When it is not a consistent plan of this format version.
+    pub fn from_bytes(bytes: &[u8], options: OpenOptions) -> Result<Plan, OpenError> {
+        Plan::new(PlanBytes::copy(bytes)?, options)
+    }
+
+    fn new(bytes: PlanBytes, options: OpenOptions) -> Result<Plan, OpenError> {
+        let bytes = Arc::new(bytes);
+        let container = Container::parse(bytes.bytes())?;
+        if options.check_weights {
+            container.verify_weights()?;
+        }
+        let weights = container.entry(SectionKind::Weights).map_or(0..0, |s| s.range.clone());
+        let manifest = Manifest::decode(container.require(SectionKind::Manifest)?, weights.len() as u64)?;
+        let all = Bytes::from_arc(bytes.clone());
+        let weights = all.slice(weights.start, weights.len()).expect("this is a bug: the container checked the range");
+        let prepared = manifest.programs.iter().map(|p| Prepared::new(p, &weights)).collect();
+        Ok(Plan { bytes, manifest, prepared })
+    }
+
+    /// What the plan runs.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The whole file.
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.bytes()
+    }
+
+    /// The sections.
+    ///
+    /// # Errors
+    /// None that opening the plan did not report.
+    pub fn container(&self) -> Result<Container<'_>, OpenError> {
+        Ok(Container::parse(self.bytes.bytes())?)
+    }
+
+    /// Declarations of the inputs, in order.
+    pub fn inputs(&self) -> impl Iterator<Item = &ValueDecl> {
+        let main = self.main();
+        main.inputs.iter().map(|v| &main.values[*v as usize])
+    }
+
+    /// Declarations of the outputs, in order.
+    pub fn outputs(&self) -> impl Iterator<Item = &ValueDecl> {
+        let main = self.main();
+        main.outputs.iter().map(|v| &main.values[*v as usize])
+    }
+
+    /// The program of the model itself.
+    pub fn main(&self) -> &Program {
+        &self.manifest.programs[0]
+    }
+
+    pub(crate) fn prepared(&self, program: usize) -> &Prepared {
+        &self.prepared[program]
+    }
+
+    /// Bytes of the arena that a run with these extents needs; `None` when a symbol is missing.
+    pub fn arena_bytes(&self, bind: &dyn Fn(&str) -> Option<i64>) -> Option<u64> {
+        let shape = |d: &[Dim]| d.iter().map(|d| d.eval(bind).and_then(|v| usize::try_from(v).ok())).collect();
+        crate::arena::place(self.main(), &self.prepared[0], &shape).ok().map(|p| p.total)
+    }
+}
+
+impl Prepared {
+    fn new(p: &Program, weights: &Bytes) -> Prepared {
+        let mut root: Vec<u32> = (0..p.values.len() as u32).collect();
+        let mut constants = Vec::with_capacity(p.values.len());
+        for (i, v) in p.values.iter().enumerate() {
+            let part = |offset: u64, len: u64| {
+                weights.slice(offset as usize, len as usize).expect("this is a bug: the manifest checked the range")
+            };
+            let shape = || v.shape.iter().flatten().map(|d| d.as_usize().unwrap_or(0)).collect::<Vec<_>>();
+            constants.push(match v.storage {
+                Storage::Weight { offset, len } => Some(Weight::Bytes(shape(), part(offset, len))),
+                Storage::Strings { offset, len } => {
+                    let strings: Vec<String> = planc_plan::program::decode_strings(part(offset, len).as_slice());
+                    Tensor::from_strings(shape(), strings).ok().map(Weight::Strings)
+                }
+                // Aliases refer to earlier values, whose root is known.
+                Storage::Alias(of) => {
+                    root[i] = root[of as usize];
+                    None
+                }
+                _ => None,
+            });
+        }
+        let mut live = vec![(usize::MAX, 0); p.values.len()];
+        for (at, step) in p.steps.iter().enumerate() {
+            for v in step.inputs.iter().chain(&step.outputs).flatten() {
+                let (first, last) = &mut live[root[*v as usize] as usize];
+                *first = (*first).min(at);
+                *last = (*last).max(at);
+            }
+        }
+        for v in &p.outputs {
+            live[root[*v as usize] as usize].1 = p.steps.len();
+        }
+        let mut released = vec![Vec::new(); p.steps.len()];
+        for (v, (first, last)) in live.iter().enumerate() {
+            if *first != usize::MAX && *last < p.steps.len() && root[v] as usize == v {
+                released[*last].push(v as u32);
+            }
+        }
+        Prepared { weights: constants, root, live, released }
+    }
+}
