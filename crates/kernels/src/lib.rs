@@ -15,6 +15,7 @@
 
 #[cfg(test)]
 mod check;
+pub mod dispatch;
 pub mod epilogue;
 pub mod gemm;
 pub mod isa;

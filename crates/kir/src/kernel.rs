@@ -460,3 +460,37 @@ pub struct Reference {
     /// The results' element types, which an evaluation may need.
     pub outputs: Vec<DType>,
 }
+
+impl Kernel {
+    /// The kernel's name in a word, for tables and the text form.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Kernel::Map(_) => "map",
+            Kernel::Reduce(_) => "reduce",
+            Kernel::ArgReduce(_) => "argreduce",
+            Kernel::Gemm(_) => "gemm",
+            Kernel::Conv(_) => "conv",
+            Kernel::ConvTranspose(_) => "convtranspose",
+            Kernel::Pool(_) => "pool",
+            Kernel::Norm(_) => "norm",
+            Kernel::Softmax(_) => "softmax",
+            Kernel::Attention(_) => "attention",
+            Kernel::Reshape => "reshape",
+            Kernel::Transpose { .. } => "transpose",
+            Kernel::Slice(_) => "slice",
+            Kernel::Concat { .. } => "concat",
+            Kernel::Pad(_) => "pad",
+            Kernel::Tile => "tile",
+            Kernel::Gather { .. } => "gather",
+            Kernel::GatherElements { .. } => "gatherelements",
+            Kernel::GatherNd { .. } => "gathernd",
+            Kernel::ScatterElements { .. } => "scatterelements",
+            Kernel::ScatterNd { .. } => "scatternd",
+            Kernel::Resize(_) => "resize",
+            Kernel::Rnn(_) => "rnn",
+            Kernel::TopK { .. } => "topk",
+            Kernel::CumSum { .. } => "cumsum",
+            Kernel::Reference(_) => "reference",
+        }
+    }
+}

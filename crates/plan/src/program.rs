@@ -292,7 +292,8 @@ impl Checker<'_> {
                     return Err(format!("step {:?} lacks operands of its epilogue", s.name));
                 }
                 if let Some(e) = epilogue
-                    && (e.args().is_empty() || s.outputs[0].is_none_or(|o| p.values[o as usize].dtype != e.result_type()))
+                    && (e.args().is_empty()
+                        || s.outputs[0].is_none_or(|o| p.values[o as usize].dtype != e.result_type()))
                 {
                     return Err(format!("step {:?} has an epilogue of another type", s.name));
                 }

@@ -21,7 +21,7 @@ impl AlignedBuf {
     }
 
     /// The bytes, writable.
-    pub fn as_mut(&mut self) -> &mut [u8] {
+    pub fn as_mut_slice(&mut self) -> &mut [u8] {
         &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.len]
     }
 }

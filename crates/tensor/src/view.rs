@@ -95,7 +95,7 @@ impl<'a> View<'a> {
             return None;
         }
         let mut aligned = crate::AlignedBuf::zeroed(self.bytes().len());
-        aligned.as_mut().copy_from_slice(self.bytes());
+        aligned.as_mut_slice().copy_from_slice(self.bytes());
         T::from_bytes(aligned.as_ref()).map(<[T]>::to_vec)
     }
 
@@ -135,7 +135,7 @@ impl<'a> View<'a> {
         match self.data {
             ViewData::Bytes(b) => {
                 let mut buf = crate::AlignedBuf::zeroed(b.len());
-                buf.as_mut().copy_from_slice(b);
+                buf.as_mut_slice().copy_from_slice(b);
                 Tensor::from_parts(self.dtype, self.shape.to_vec(), crate::Bytes::new(buf))
             }
             ViewData::Strings(s) => Tensor::from_string_parts(self.shape.to_vec(), s.to_vec()),

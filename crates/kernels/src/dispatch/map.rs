@@ -1,0 +1,449 @@
+//! `Map` over f32 and bool: scalar programs run on blocks that stay in L1, one vector loop per instruction.
+//!
+//! Booleans are 0.0 and 1.0 within a program. A block is a run of consecutive result elements; an operand that is not
+//! broadcast is read in place, a broadcast one is spread into the block first (or is a splat where the block lies within
+//! one row).
+
+use super::{Cx, Operand, Output};
+use crate::isa::{Kernel, Simd};
+use crate::par::{Shared, ranges};
+use crate::vmath;
+use planc_kir::{BinOp, Expr, Inst, Reg, UnOp};
+use planc_tensor::{DType, broadcast_strides, element_count};
+
+/// Elements of a block: a dozen registers of it fit L1.
+const BLOCK: usize = 512;
+
+/// Whether a program is within what blocks compute.
+pub(super) fn supports(e: &Expr) -> bool {
+    let known = |t: DType| matches!(t, DType::F32 | DType::Bool);
+    (0..e.insts().len()).all(|r| known(e.type_of(r as Reg)))
+}
+
+/// An operand as the blocks read it.
+enum Arg<'a> {
+    F32(&'a [f32]),
+    Bool(&'a [u8]),
+}
+
+/// How an operand follows the result's elements.
+enum Walk {
+    /// Element for element.
+    Full,
+    /// The same element everywhere.
+    Scalar,
+    /// By strides over the collapsed extents.
+    Strided(Vec<usize>),
+}
+
+struct Program<'a> {
+    expr: &'a Expr,
+    args: Vec<(Arg<'a>, Walk)>,
+    extents: Vec<usize>,
+    len: usize,
+}
+
+pub(super) fn run(
+    cx: &mut Cx<'_>,
+    expr: &Expr,
+    inputs: &[Option<Operand<'_>>],
+    out: &mut Output<'_>,
+) -> Result<(), String> {
+    let len = element_count(out.shape).ok_or("the result is too large")?;
+    if out.dtype != expr.result_type() || out.dtype.bytes_for(len) != Some(out.bytes.len()) {
+        return Err(format!("a result of {} for a program of {}", out.dtype, expr.result_type()));
+    }
+    let operands: Vec<Operand<'_>> = inputs.iter().take(expr.args().len()).flatten().copied().collect();
+    if operands.len() != expr.args().len() {
+        return Err("an operand is missing".into());
+    }
+    for (x, t) in operands.iter().zip(expr.args()) {
+        let lead = out.shape.len().checked_sub(x.shape.len());
+        let fits = lead.is_some_and(|l| x.shape.iter().zip(&out.shape[l..]).all(|(a, b)| a == b || *a == 1));
+        if !fits || x.dtype != *t {
+            return Err(format!("{}{:?} does not broadcast to {:?}", x.dtype, x.shape, out.shape));
+        }
+    }
+    let strides: Vec<Vec<usize>> = operands.iter().map(|x| broadcast_strides(x.shape, out.shape)).collect();
+    let (extents, strides) = collapse(out.shape, strides);
+    let mut args = Vec::with_capacity(operands.len());
+    for (x, s) in operands.iter().zip(strides) {
+        let arg = match x.dtype {
+            DType::Bool => Arg::Bool(x.bytes),
+            _ => Arg::F32(x.elements()?),
+        };
+        let contiguous = planc_tensor::contiguous_strides(&extents);
+        let walk = if s == contiguous {
+            Walk::Full
+        } else if s.iter().all(|s| *s == 0) {
+            Walk::Scalar
+        } else {
+            Walk::Strided(s)
+        };
+        args.push((arg, walk));
+    }
+    let program = Program { expr, args, extents, len };
+    let cost = expr.insts().len() * BLOCK;
+    let target = Target { bytes: Shared::new(out.bytes), dtype: out.dtype };
+    let isa = cx.isa;
+    ranges(cx.par, len.div_ceil(BLOCK), cost, |blocks| isa.run(Blocks { program: &program, blocks, target }));
+    Ok(())
+}
+
+/// Merges axes that every operand walks as one, drops axes of extent 1.
+fn collapse(shape: &[usize], strides: Vec<Vec<usize>>) -> (Vec<usize>, Vec<Vec<usize>>) {
+    let mut extents: Vec<usize> = Vec::new();
+    let mut merged: Vec<Vec<usize>> = vec![vec![]; strides.len()];
+    for axis in 0..shape.len() {
+        let e = shape[axis];
+        if e == 1 {
+            continue;
+        }
+        let joins = !extents.is_empty()
+            && strides
+                .iter()
+                .zip(&merged)
+                .all(|(s, m)| m.last().is_some_and(|last| *last == s[axis].saturating_mul(e)));
+        if joins {
+            if let Some(last) = extents.last_mut() {
+                *last *= e;
+            }
+            strides.iter().zip(&mut merged).for_each(|(s, m)| {
+                m.pop();
+                m.push(s[axis]);
+            });
+        } else {
+            extents.push(e);
+            strides.iter().zip(&mut merged).for_each(|(s, m)| m.push(s[axis]));
+        }
+    }
+    (extents, merged)
+}
+
+#[derive(Clone, Copy)]
+struct Target {
+    bytes: Shared<u8>,
+    dtype: DType,
+}
+
+struct Blocks<'a> {
+    program: &'a Program<'a>,
+    blocks: std::ops::Range<usize>,
+    target: Target,
+}
+
+/// A register of a block: memory of whole vectors, or one value for all.
+#[derive(Clone, Copy)]
+enum Src {
+    Block(*const f32),
+    Splat(f32),
+}
+
+impl Kernel for Blocks<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let p = self.program;
+        let insts = p.expr.insts();
+        let mut memory = vec![0f32; (insts.len() + p.args.len()) * BLOCK];
+        let (args, regs) = memory.split_at_mut(p.args.len() * BLOCK);
+        let mut sources = vec![Src::Splat(0.0); insts.len()];
+        for block in self.blocks {
+            let start = block * BLOCK;
+            let n = BLOCK.min(p.len - start);
+            // Vector loops cover whole vectors: operands of a ragged last block are copied first.
+            let ragged = n % S::LANES != 0;
+            for (i, inst) in insts.iter().enumerate() {
+                let at = |r: Reg| sources[usize::from(r)];
+                let last = i + 1 == insts.len();
+                let direct = last && !ragged && self.target.dtype == DType::F32;
+                let dst = if direct {
+                    // SAFETY: the block's elements are within the result, and no other task writes them.
+                    unsafe { self.target.bytes.get().cast::<f32>().add(start) }
+                } else {
+                    regs[i * BLOCK..].as_mut_ptr()
+                };
+                let src = match *inst {
+                    Inst::Const(_, v) => Src::Splat(v.as_f64() as f32),
+                    Inst::Arg(a) => {
+                        let a = usize::from(a);
+                        load(&p.args[a], &p.extents, start, n, ragged, &mut args[a * BLOCK..(a + 1) * BLOCK])
+                    }
+                    // SAFETY: every source is a block of whole vectors covering `n` or a splat; so is `dst`, which no
+                    // source of this instruction is.
+                    Inst::Unary(op, a) => unsafe { unary(s, op, at(a), dst, n) },
+                    // SAFETY: as above.
+                    Inst::Binary(op, a, b) => unsafe { binary(s, op, at(a), at(b), dst, n) },
+                    // SAFETY: as above.
+                    Inst::Select(c, a, b) => unsafe { select(s, at(c), at(a), at(b), dst, n) },
+                    Inst::Cast(t, a) => match (t, p.expr.type_of(a)) {
+                        // SAFETY: as above.
+                        (DType::Bool, DType::F32) => unsafe { binary(s, BinOp::Ne, at(a), Src::Splat(0.0), dst, n) },
+                        _ => at(a),
+                    },
+                };
+                sources[i] = src;
+            }
+            let Some(result) = sources.last() else { continue };
+            // SAFETY: as for `direct`; the result is a block or a splat.
+            unsafe { store(*result, self.target, start, n) };
+        }
+    }
+}
+
+/// Makes elements `start..start + n` of an operand available.
+#[inline(always)]
+fn load(arg: &(Arg<'_>, Walk), extents: &[usize], start: usize, n: usize, ragged: bool, to: &mut [f32]) -> Src {
+    let (data, walk) = arg;
+    match (data, walk) {
+        (Arg::F32(x), Walk::Scalar) => Src::Splat(x[0]),
+        (Arg::Bool(x), Walk::Scalar) => Src::Splat(f32::from(x[0])),
+        (Arg::F32(x), Walk::Full) if !ragged => Src::Block(x[start..start + n].as_ptr()),
+        (Arg::F32(x), Walk::Full) => {
+            to[..n].copy_from_slice(&x[start..start + n]);
+            Src::Block(to.as_ptr())
+        }
+        (Arg::Bool(x), Walk::Full) => {
+            to.iter_mut().zip(&x[start..start + n]).for_each(|(y, x)| *y = f32::from(*x));
+            Src::Block(to.as_ptr())
+        }
+        (_, Walk::Strided(strides)) => {
+            let rank = extents.len();
+            let (inner, step) = (extents[rank - 1], strides[rank - 1]);
+            let mut done = 0;
+            while done < n {
+                // The row of the next element, and how much of it the block covers.
+                let (mut rest, mut at) = ((start + done) / inner, 0);
+                let column = (start + done) % inner;
+                for axis in (0..rank - 1).rev() {
+                    at += rest % extents[axis] * strides[axis];
+                    rest /= extents[axis];
+                }
+                at += column * step;
+                let run = (inner - column).min(n - done);
+                let part = &mut to[done..done + run];
+                match data {
+                    Arg::F32(x) if run == n && step == 0 => return Src::Splat(x[at]),
+                    Arg::F32(x) if run == n && step == 1 && !ragged => return Src::Block(x[at..at + run].as_ptr()),
+                    Arg::F32(x) if step == 1 => part.copy_from_slice(&x[at..at + run]),
+                    Arg::F32(x) if step == 0 => part.fill(x[at]),
+                    Arg::F32(x) => part.iter_mut().enumerate().for_each(|(i, y)| *y = x[at + i * step]),
+                    Arg::Bool(x) => part.iter_mut().enumerate().for_each(|(i, y)| *y = f32::from(x[at + i * step])),
+                }
+                done += run;
+            }
+            Src::Block(to.as_ptr())
+        }
+    }
+}
+
+/// # Safety
+/// `start..start + n` is within the target and written by this task only; `src` is valid for `n` elements.
+#[inline(always)]
+unsafe fn store(src: Src, target: Target, start: usize, n: usize) {
+    for i in 0..n {
+        // SAFETY: as promised by the caller.
+        unsafe {
+            let v = match src {
+                Src::Splat(v) => v,
+                Src::Block(p) if p == target.bytes.get().cast::<f32>().add(start).cast_const() => return,
+                Src::Block(p) => *p.add(i),
+            };
+            match target.dtype {
+                DType::Bool => *target.bytes.get().add(start + i) = u8::from(v != 0.0),
+                _ => target.bytes.get().cast::<f32>().add(start + i).write(v),
+            }
+        }
+    }
+}
+
+/// # Safety
+/// `a` is a splat or valid for whole vectors covering `n`; so is `dst`.
+#[inline(always)]
+unsafe fn each1<S: Simd>(s: S, a: Src, dst: *mut f32, n: usize, f: impl Fn(S::V) -> S::V) -> Src {
+    let mut i = 0;
+    while i < n {
+        // SAFETY: as promised by the caller.
+        unsafe {
+            let x = match a {
+                Src::Block(p) => s.load(p.add(i)),
+                Src::Splat(v) => s.splat(v),
+            };
+            s.store(dst.add(i), f(x));
+        }
+        i += S::LANES;
+    }
+    Src::Block(dst)
+}
+
+/// # Safety
+/// As [`each1`], for both operands.
+#[inline(always)]
+unsafe fn each2<S: Simd>(s: S, a: Src, b: Src, dst: *mut f32, n: usize, f: impl Fn(S::V, S::V) -> S::V) -> Src {
+    let mut i = 0;
+    // SAFETY: as promised by the caller. The cases are apart so that each loop is free of branches.
+    unsafe {
+        match (a, b) {
+            (Src::Block(p), Src::Block(q)) => {
+                while i < n {
+                    s.store(dst.add(i), f(s.load(p.add(i)), s.load(q.add(i))));
+                    i += S::LANES;
+                }
+            }
+            (Src::Block(p), Src::Splat(v)) => {
+                let v = s.splat(v);
+                while i < n {
+                    s.store(dst.add(i), f(s.load(p.add(i)), v));
+                    i += S::LANES;
+                }
+            }
+            (Src::Splat(v), Src::Block(q)) => {
+                let v = s.splat(v);
+                while i < n {
+                    s.store(dst.add(i), f(v, s.load(q.add(i))));
+                    i += S::LANES;
+                }
+            }
+            (Src::Splat(v), Src::Splat(w)) => {
+                let r = f(s.splat(v), s.splat(w));
+                while i < n {
+                    s.store(dst.add(i), r);
+                    i += S::LANES;
+                }
+            }
+        }
+    }
+    Src::Block(dst)
+}
+
+/// One element at a time, for functions that have no vector form.
+///
+/// # Safety
+/// As [`each1`].
+#[inline(always)]
+unsafe fn scalar2(a: Src, b: Src, dst: *mut f32, n: usize, f: impl Fn(f32, f32) -> f32) -> Src {
+    let at = |src: Src, i: usize| match src {
+        // SAFETY: as promised by the caller.
+        Src::Block(p) => unsafe { *p.add(i) },
+        Src::Splat(v) => v,
+    };
+    for i in 0..n {
+        // SAFETY: as promised by the caller.
+        unsafe { dst.add(i).write(f(at(a, i), at(b, i))) };
+    }
+    Src::Block(dst)
+}
+
+/// # Safety
+/// As [`each1`].
+#[inline(always)]
+unsafe fn unary<S: Simd>(s: S, op: UnOp, a: Src, dst: *mut f32, n: usize) -> Src {
+    let (zero, one) = (s.zero(), s.splat(1.0));
+    // Rounding is to nearest; these correct by one where that went the wrong way.
+    let floor = |v: S::V| {
+        let r = s.round(v);
+        s.select(s.lt(v, r), s.sub(r, one), r)
+    };
+    // SAFETY: as promised by the caller, for every arm.
+    unsafe {
+        let alone = |f: fn(f32) -> f32| scalar2(a, a, dst, n, |x, _| f(x));
+        match op {
+            UnOp::Neg => each1(s, a, dst, n, |v| s.sub(s.splat(-0.0), v)),
+            UnOp::Abs => each1(s, a, dst, n, |v| s.abs(v)),
+            UnOp::Sign => each1(s, a, dst, n, |v| {
+                let sign = s.copysign(one, v);
+                s.select(s.eq(v, zero), zero, s.select(s.eq(v, v), sign, v))
+            }),
+            UnOp::Not => each1(s, a, dst, n, |v| s.sub(one, v)),
+            UnOp::Floor => each1(s, a, dst, n, floor),
+            UnOp::Ceil => each1(s, a, dst, n, |v| {
+                let r = s.round(v);
+                s.select(s.lt(r, v), s.add(r, one), r)
+            }),
+            UnOp::Round => each1(s, a, dst, n, |v| s.round(v)),
+            UnOp::Sqrt => each1(s, a, dst, n, |v| s.sqrt(v)),
+            UnOp::Exp => each1(s, a, dst, n, |v| vmath::exp(s, v)),
+            UnOp::Log => each1(s, a, dst, n, |v| vmath::log(s, v)),
+            UnOp::Tanh => each1(s, a, dst, n, |v| vmath::tanh(s, v)),
+            UnOp::Erf => each1(s, a, dst, n, |v| vmath::erf(s, v)),
+            UnOp::Sigmoid => each1(s, a, dst, n, |v| vmath::sigmoid(s, v)),
+            UnOp::IsNan => each1(s, a, dst, n, |v| s.select(s.eq(v, v), zero, one)),
+            UnOp::Sin => alone(f32::sin),
+            UnOp::Cos => alone(f32::cos),
+            UnOp::Tan => alone(f32::tan),
+            UnOp::Asin => alone(f32::asin),
+            UnOp::Acos => alone(f32::acos),
+            UnOp::Atan => alone(f32::atan),
+            UnOp::Sinh => alone(f32::sinh),
+            UnOp::Cosh => alone(f32::cosh),
+            UnOp::Asinh => alone(f32::asinh),
+            UnOp::Acosh => alone(f32::acosh),
+            UnOp::Atanh => alone(f32::atanh),
+        }
+    }
+}
+
+/// # Safety
+/// As [`each2`].
+#[inline(always)]
+unsafe fn binary<S: Simd>(s: S, op: BinOp, a: Src, b: Src, dst: *mut f32, n: usize) -> Src {
+    let (zero, one) = (s.zero(), s.splat(1.0));
+    let truth = |m: S::M| s.select(m, one, zero);
+    // The vector minimum gives its second operand where either is NaN; NaN must win from both sides.
+    let min = |x: S::V, y: S::V| s.select(s.eq(x, x), s.min(x, y), x);
+    let max = |x: S::V, y: S::V| s.select(s.eq(x, x), s.max(x, y), x);
+    // SAFETY: as promised by the caller, for every arm.
+    unsafe {
+        match op {
+            BinOp::Add => each2(s, a, b, dst, n, |x, y| s.add(x, y)),
+            BinOp::Sub => each2(s, a, b, dst, n, |x, y| s.sub(x, y)),
+            BinOp::Mul => each2(s, a, b, dst, n, |x, y| s.mul(x, y)),
+            BinOp::Div => each2(s, a, b, dst, n, |x, y| s.div(x, y)),
+            BinOp::Min => each2(s, a, b, dst, n, min),
+            BinOp::Max => each2(s, a, b, dst, n, max),
+            BinOp::Pow => match b {
+                Src::Splat(2.0) => each1(s, a, dst, n, |x| s.mul(x, x)),
+                Src::Splat(3.0) => each1(s, a, dst, n, |x| s.mul(s.mul(x, x), x)),
+                Src::Splat(0.5) => each1(s, a, dst, n, |x| s.sqrt(x)),
+                _ => scalar2(a, b, dst, n, f32::powf),
+            },
+            BinOp::Rem => scalar2(a, b, dst, n, |x, y| x % y),
+            BinOp::Mod => scalar2(a, b, dst, n, |x, y| {
+                let r = x % y;
+                if r != 0.0 && (r < 0.0) != (y < 0.0) { r + y } else { r }
+            }),
+            BinOp::And => each2(s, a, b, dst, n, |x, y| s.mul(x, y)),
+            BinOp::Or => each2(s, a, b, dst, n, |x, y| s.max(x, y)),
+            BinOp::Xor => each2(s, a, b, dst, n, |x, y| s.abs(s.sub(x, y))),
+            BinOp::Eq => each2(s, a, b, dst, n, |x, y| truth(s.eq(x, y))),
+            BinOp::Ne => each2(s, a, b, dst, n, |x, y| s.select(s.eq(x, y), zero, one)),
+            BinOp::Lt => each2(s, a, b, dst, n, |x, y| truth(s.lt(x, y))),
+            BinOp::Le => each2(s, a, b, dst, n, |x, y| truth(s.le(x, y))),
+            BinOp::Gt => each2(s, a, b, dst, n, |x, y| truth(s.lt(y, x))),
+            BinOp::Ge => each2(s, a, b, dst, n, |x, y| truth(s.le(y, x))),
+            // Shifts take integers only, which `supports` refuses.
+            BinOp::Shl | BinOp::Shr => Src::Splat(0.0),
+        }
+    }
+}
+
+/// # Safety
+/// As [`each2`], for all three.
+#[inline(always)]
+unsafe fn select<S: Simd>(s: S, c: Src, a: Src, b: Src, dst: *mut f32, n: usize) -> Src {
+    // SAFETY: as promised by the caller.
+    let at = |src: Src, i: usize| unsafe {
+        match src {
+            Src::Block(p) => s.load(p.add(i)),
+            Src::Splat(v) => s.splat(v),
+        }
+    };
+    let mut i = 0;
+    while i < n {
+        // SAFETY: as promised by the caller.
+        unsafe { s.store(dst.add(i), s.select(s.eq(at(c, i), s.zero()), at(b, i), at(a, i))) };
+        i += S::LANES;
+    }
+    Src::Block(dst)
+}

@@ -1,0 +1,148 @@
+//! From kernel IR to kernels: which of this crate's kernels computes a [`Kernel`] over given operands, and running it.
+//!
+//! [`supports`] is asked at compile time and [`run`] runs what it accepted; both go by kernel, element types and
+//! layouts only, so that a plan compiled on one machine runs on every other. Extents are checked here, in every run:
+//! errors are sentences for users, and the kernels below may rely on lengths.
+
+mod copy;
+mod map;
+
+use crate::isa::Isa;
+use crate::par::Parallel;
+use planc_kir::{Expr, Kernel};
+use planc_tensor::{AlignedBuf, DType, Dim, Element, Layout};
+
+/// A kernel's operand.
+#[derive(Clone, Copy, Debug)]
+pub struct Operand<'a> {
+    /// Element type.
+    pub dtype: DType,
+    /// Logical extents.
+    pub shape: &'a [usize],
+    /// Layout in memory.
+    pub layout: Layout,
+    /// The elements, aligned for their type.
+    pub bytes: &'a [u8],
+}
+
+impl<'a> Operand<'a> {
+    /// The stored elements, layout filling included.
+    ///
+    /// # Errors
+    /// When the element type is another.
+    pub fn elements<T: Element>(&self) -> Result<&'a [T], String> {
+        let fits = self.dtype == T::DTYPE;
+        let elements = if fits { T::from_bytes(self.bytes) } else { None };
+        elements.ok_or_else(|| format!("operand of {} where {} is needed", self.dtype, T::DTYPE))
+    }
+}
+
+/// A kernel's result.
+#[derive(Debug)]
+pub struct Output<'a> {
+    /// Element type.
+    pub dtype: DType,
+    /// Logical extents.
+    pub shape: &'a [usize],
+    /// Layout in memory.
+    pub layout: Layout,
+    /// Where the elements go, aligned for their type. Every byte is written.
+    pub bytes: &'a mut [u8],
+}
+
+impl Output<'_> {
+    /// The stored elements, layout filling included.
+    ///
+    /// # Errors
+    /// When the element type is another.
+    pub fn elements(&mut self) -> Result<&mut [f32], String> {
+        let elements = bytemuck::try_cast_slice_mut(self.bytes).ok().filter(|_| self.dtype == DType::F32);
+        elements.ok_or_else(|| format!("result of {} where f32 is needed", self.dtype))
+    }
+}
+
+/// Memory that kernels write to and forget.
+#[derive(Default)]
+pub struct Scratch(Option<AlignedBuf>);
+
+impl Scratch {
+    /// `len` floats of any value.
+    pub fn floats(&mut self, len: usize) -> &mut [f32] {
+        let bytes = len * 4;
+        if self.0.as_ref().is_none_or(|b| b.as_ref().len() < bytes) {
+            self.0 = Some(AlignedBuf::zeroed(bytes));
+        }
+        let all = self.0.as_mut().map(AlignedBuf::as_mut_slice).unwrap_or_default();
+        bytemuck::cast_slice_mut(&mut all[..bytes])
+    }
+}
+
+/// What kernels run with.
+pub struct Cx<'a> {
+    /// Instruction set.
+    pub isa: Isa,
+    /// Threads.
+    pub par: &'a dyn Parallel,
+    /// Memory to write to and forget.
+    pub scratch: &'a mut Scratch,
+    /// The run's value of a symbolic extent.
+    pub eval: &'a dyn Fn(&Dim) -> Option<i64>,
+}
+
+impl Cx<'_> {
+    /// The run's value of an extent.
+    ///
+    /// # Errors
+    /// When a symbol is not known.
+    pub fn dim(&self, d: &Dim) -> Result<i64, String> {
+        (self.eval)(d).ok_or_else(|| format!("the extent {d} is not known"))
+    }
+}
+
+/// Element type and layout of an operand or result.
+pub type Form = (DType, Layout);
+
+/// Whether [`run`] computes `kernel` with `epilogue` over operands and results of these forms.
+pub fn supports(kernel: &Kernel, epilogue: Option<&Expr>, inputs: &[Option<Form>], outputs: &[Option<Form>]) -> bool {
+    let whole_bytes = |f: &Option<Form>| f.is_none_or(|(t, _)| t.size().is_some());
+    let row_major = |f: &Option<Form>| f.is_none_or(|(_, l)| l == Layout::RowMajor);
+    if !inputs.iter().chain(outputs).all(|f| whole_bytes(f) && row_major(f)) {
+        return false;
+    }
+    match kernel {
+        Kernel::Map(expr) => epilogue.is_none() && map::supports(expr),
+        Kernel::Transpose { .. } | Kernel::Slice(_) | Kernel::Concat { .. } => epilogue.is_none(),
+        _ => false,
+    }
+}
+
+/// Runs a kernel that [`supports`] accepts.
+///
+/// # Errors
+/// When extents do not fit each other, or values are out of range.
+pub fn run(
+    cx: &mut Cx<'_>,
+    kernel: &Kernel,
+    epilogue: Option<&Expr>,
+    inputs: &[Option<Operand<'_>>],
+    outputs: &mut [Option<Output<'_>>],
+) -> Result<(), String> {
+    let Some(Some(out)) = outputs.first_mut() else { return Err("the first result is missing".into()) };
+    let operand = |i: usize| inputs.get(i).copied().flatten().ok_or_else(|| format!("operand {i} is missing"));
+    match kernel {
+        Kernel::Map(expr) if epilogue.is_none() => map::run(cx, expr, inputs, out),
+        Kernel::Transpose { perm } => copy::transpose(cx, perm, operand(0)?, out),
+        Kernel::Slice(slice) => copy::slice(cx, slice, operand(0)?, out),
+        Kernel::Concat { axis } => copy::concat(*axis, inputs, out),
+        _ => Err(format!("no implementation of {}", kernel.name())),
+    }
+}
+
+/// Changes the layout of a value.
+///
+/// # Errors
+/// When there is no kernel between the two layouts.
+pub fn reorder(_: &mut Cx<'_>, input: Option<&Operand<'_>>, output: Option<&mut Output<'_>>) -> Result<(), String> {
+    let (Some(x), Some(y)) = (input, output) else { return Err("an operand is missing".into()) };
+    Err(format!("no reorder from {} to {}", x.layout, y.layout))
+}

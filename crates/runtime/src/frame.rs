@@ -1,0 +1,393 @@
+//! One run of one program: where its values are, and its steps one after the other.
+
+use crate::arena::Placement;
+use crate::error::RunError;
+use crate::plan::Weight;
+use crate::session::{Profile, Session, StepTime, Workspace};
+use crate::symbols::Symbols;
+use planc_kernels::dispatch::{self, Cx, Operand, Output};
+use planc_kir::{Expr, Kernel};
+use planc_plan::program::{Action, Program, Step, Storage, ValueDecl};
+use planc_tensor::{AlignedBuf, Bytes, DType, Layout, Tensor, View, ViewData, element_count};
+use std::borrow::Cow;
+use std::sync::Mutex;
+use std::time::Instant;
+
+/// A run of a whole plan: what all its frames share.
+pub(crate) struct Run<'s> {
+    pub(crate) session: &'s Session,
+    profile: Option<&'s Mutex<Profile>>,
+}
+
+/// The bytes of a value that exists.
+enum Data<'a> {
+    /// In the arena: offset and length.
+    Arena(usize, usize),
+    /// Somewhere that outlives the frame: an input, a weight.
+    Borrowed(ViewData<'a>),
+    /// A tensor of its own.
+    Tensor(Tensor),
+    /// A buffer of its own in a layout other than row-major.
+    Buffer(AlignedBuf),
+    /// Those of another value.
+    Same(u32),
+}
+
+/// A value that exists.
+struct Slot<'a> {
+    shape: Cow<'a, [usize]>,
+    data: Data<'a>,
+}
+
+/// A program while it runs.
+pub(crate) struct Frame<'a> {
+    pub(crate) run: &'a Run<'a>,
+    program: &'a Program,
+    index: usize,
+    pub(crate) symbols: Symbols,
+    placement: &'a Placement,
+    arena: Arena,
+    slots: Vec<Option<Slot<'a>>>,
+}
+
+/// The arena of a frame. All access goes through ranges of one [`Placement`].
+#[derive(Clone, Copy)]
+struct Arena {
+    base: *mut u8,
+    len: usize,
+}
+
+impl Arena {
+    /// # Safety
+    /// The memory must be alive and nobody may write to the range while the slice lives.
+    unsafe fn slice<'b>(self, offset: usize, len: usize) -> &'b [u8] {
+        assert!(offset.checked_add(len).is_some_and(|end| end <= self.len), "this is a bug: outside the arena");
+        // SAFETY: within the allocation as just checked, initialised (it was zeroed), not written by the contract.
+        unsafe { std::slice::from_raw_parts(self.base.add(offset), len) }
+    }
+
+    /// # Safety
+    /// The memory must be alive and nobody else may touch the range while the slice lives.
+    unsafe fn slice_mut<'b>(self, offset: usize, len: usize) -> &'b mut [u8] {
+        assert!(offset.checked_add(len).is_some_and(|end| end <= self.len), "this is a bug: outside the arena");
+        // SAFETY: within the allocation as just checked, initialised, exclusive by the contract.
+        unsafe { std::slice::from_raw_parts_mut(self.base.add(offset), len) }
+    }
+}
+
+impl<'s> Run<'s> {
+    pub(crate) fn new(session: &'s Session, profile: Option<&'s Mutex<Profile>>) -> Run<'s> {
+        Run { session, profile }
+    }
+
+    /// Runs the model on the caller's inputs.
+    pub(crate) fn main(&self, inputs: &[View<'_>]) -> Result<Vec<Tensor>, RunError> {
+        let want = self.session.plan.main().inputs.len();
+        if inputs.len() != want {
+            return Err(RunError::Input(format!("{} inputs were given, the plan takes {want}", inputs.len())));
+        }
+        self.program(0, inputs, &Symbols::default())
+    }
+
+    /// Runs a program; its extents may be those of `outer` and of its own inputs.
+    pub(crate) fn program(&self, index: usize, inputs: &[View<'_>], outer: &Symbols) -> Result<Vec<Tensor>, RunError> {
+        let plan = &self.session.plan;
+        let program = &plan.manifest().programs[index];
+        let mut symbols = outer.clone();
+        for (v, given) in program.inputs.iter().zip(inputs) {
+            let decl = &program.values[*v as usize];
+            let wrong = |what: String| RunError::Input(format!("input {:?} {what}", decl.name));
+            if decl.dtype != given.dtype() {
+                return Err(wrong(format!("is {}, the plan takes {}", given.dtype(), decl.dtype)));
+            }
+            if let Some(dims) = &decl.shape {
+                symbols.unify(dims, given.shape()).map_err(wrong)?;
+            }
+        }
+        let placement = self.session.placement(index, &symbols);
+        let placement = placement.map_err(|message| RunError::Memory { step: "start".into(), message })?;
+        let mut workspace = self.session.take_workspace();
+        let total = placement.total as usize;
+        if workspace.arena.as_ref().is_none_or(|a| a.as_ref().len() < total) {
+            workspace.arena = Some(AlignedBuf::zeroed(total));
+        }
+        let memory = workspace.arena.as_mut().map(AlignedBuf::as_mut_slice).unwrap_or_default();
+        let arena = Arena { base: memory.as_mut_ptr(), len: memory.len() };
+        let mut frame = Frame { run: self, program, index, symbols, placement: &placement, arena, slots: vec![] };
+        let result = frame.start(inputs).and_then(|()| frame.steps(&mut workspace)).and_then(|()| frame.finish());
+        drop(frame);
+        self.session.give_workspace(workspace);
+        result
+    }
+}
+
+impl<'a> Frame<'a> {
+    /// Puts weights and inputs in place.
+    fn start(&mut self, inputs: &[View<'a>]) -> Result<(), RunError> {
+        let prepared = self.run.session.plan.prepared(self.index);
+        self.slots = prepared
+            .weights
+            .iter()
+            .map(|w| {
+                w.as_ref().map(|w| match w {
+                    Weight::Bytes(shape, b) => {
+                        Slot { shape: Cow::Borrowed(&shape[..]), data: Data::Borrowed(ViewData::Bytes(b.as_slice())) }
+                    }
+                    Weight::Strings(t) => {
+                        Slot { shape: Cow::Borrowed(t.shape()), data: Data::Borrowed(t.view().data()) }
+                    }
+                })
+            })
+            .collect();
+        for (v, given) in self.program.inputs.iter().zip(inputs) {
+            // Kernels take elements at their natural alignment.
+            let align = given.dtype().size().unwrap_or(1).min(8);
+            let aligned = given.bytes().as_ptr().addr() % align == 0;
+            let data = if aligned { Data::Borrowed(given.data()) } else { Data::Tensor(given.to_tensor()) };
+            self.slots[*v as usize] = Some(Slot { shape: Cow::Borrowed(given.shape()), data });
+        }
+        Ok(())
+    }
+
+    fn steps(&mut self, workspace: &mut Workspace) -> Result<(), RunError> {
+        let program = self.program;
+        for (at, step) in program.steps.iter().enumerate() {
+            let start = self.run.profile.map(|_| Instant::now());
+            self.step(step, workspace)?;
+            if let (Some(profile), Some(start)) = (self.run.profile, start) {
+                let time = start.elapsed();
+                let first = step.outputs.iter().flatten().next().and_then(|v| self.slots[*v as usize].as_ref());
+                let shape = first.map_or(vec![], |s| s.shape.to_vec());
+                let mut profile = profile.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                profile.push(StepTime { step: step.name.clone(), kind: kind(&step.action), shape, time });
+            }
+            for v in &self.run.session.plan.prepared(self.index).released[at] {
+                let slot = &mut self.slots[*v as usize];
+                if slot.as_ref().is_some_and(|s| matches!(s.data, Data::Tensor(_) | Data::Buffer(_))) {
+                    *slot = None;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, step: &'a Step, workspace: &mut Workspace) -> Result<(), RunError> {
+        let wrong = |message: String| RunError::Step { step: step.name.clone(), message };
+        if let [Some(out)] = step.outputs[..]
+            && let Storage::Alias(of) = self.program.values[out as usize].storage
+        {
+            return self.alias(out, of).map_err(wrong);
+        }
+        match &step.action {
+            Action::Kernel { kernel: Kernel::Reference(r), epilogue: None, .. } => {
+                let inputs: Vec<Option<View<'_>>> =
+                    step.inputs.iter().map(|v| v.map(|v| self.view(v)).transpose()).collect::<Result<_, _>>()?;
+                let limit = self.run.session.options.memory_limit;
+                let results = self.run.session.reference.eval(r, &inputs, limit).map_err(wrong)?;
+                self.put_all(step, results)
+            }
+            Action::Kernel { kernel, epilogue, .. } => self.kernel(step, kernel, epilogue.as_ref(), workspace),
+            Action::Reorder => {
+                self.computed(step, workspace, |cx, ins, outs| dispatch::reorder(cx, ins[0].as_ref(), outs[0].as_mut()))
+            }
+            _ => {
+                let results = self.control(step)?;
+                self.put_all(step, results)
+            }
+        }
+    }
+
+    fn kernel(
+        &mut self,
+        step: &'a Step,
+        kernel: &Kernel,
+        epilogue: Option<&Expr>,
+        workspace: &mut Workspace,
+    ) -> Result<(), RunError> {
+        self.computed(step, workspace, |cx, ins, outs| dispatch::run(cx, kernel, epilogue, ins, outs))
+    }
+
+    /// Allocates results whose extents are known before the step runs, and lets `compute` write them.
+    fn computed(
+        &mut self,
+        step: &'a Step,
+        workspace: &mut Workspace,
+        compute: impl FnOnce(&mut Cx<'_>, &[Option<Operand<'_>>], &mut [Option<Output<'_>>]) -> Result<(), String>,
+    ) -> Result<(), RunError> {
+        let wrong = |message: String| RunError::Step { step: step.name.clone(), message };
+        // Results first: where they are, and buffers for those outside the arena.
+        let mut shapes: Vec<Cow<'a, [usize]>> = Vec::with_capacity(step.outputs.len());
+        let mut buffers: Vec<Option<AlignedBuf>> = Vec::with_capacity(step.outputs.len());
+        for out in &step.outputs {
+            let (mut shape, mut buffer) = (Cow::Borrowed(&[][..]), None);
+            if let Some(v) = out {
+                let decl = &self.program.values[*v as usize];
+                if decl.storage == Storage::Arena {
+                    shape = Cow::Borrowed(self.placement.shapes[*v as usize].as_deref().unwrap_or_default());
+                } else {
+                    let extents = decl.shape.as_deref().and_then(|d| self.symbols.shape(d));
+                    let extents =
+                        extents.ok_or_else(|| wrong(format!("the extents of {:?} are not known", decl.name)))?;
+                    buffer = Some(self.allocate(step, decl.dtype, &extents, decl.layout)?);
+                    shape = Cow::Owned(extents);
+                }
+            }
+            shapes.push(shape);
+            buffers.push(buffer);
+        }
+        let result = {
+            let ins: Vec<Option<Operand<'_>>> = step.inputs.iter().map(|v| v.map(|v| self.operand(v))).collect();
+            let mut outs: Vec<Option<Output<'_>>> = Vec::with_capacity(step.outputs.len());
+            for ((out, shape), buffer) in step.outputs.iter().zip(&shapes).zip(&mut buffers) {
+                outs.push(out.map(|v| {
+                    let decl = &self.program.values[v as usize];
+                    let bytes = match (buffer, self.placement.slots[v as usize]) {
+                        (Some(b), _) => b.as_mut_slice(),
+                        // SAFETY: the placement keeps values that are alive at the same step apart; operands and other
+                        // results of this step are alive at it, so nothing else refers to this range now. The memory
+                        // belongs to the workspace, which outlives the frame.
+                        (None, Some((offset, len))) => unsafe { self.arena.slice_mut(offset, len) },
+                        (None, None) => &mut [],
+                    };
+                    Output { dtype: decl.dtype, shape, layout: decl.layout, bytes }
+                }));
+            }
+            let symbols = &self.symbols;
+            let mut cx = Cx {
+                isa: self.run.session.isa,
+                par: &self.run.session.pool,
+                scratch: &mut workspace.scratch,
+                eval: &|d| d.eval(&|name| symbols.get(name)),
+            };
+            compute(&mut cx, &ins, &mut outs)
+        };
+        result.map_err(wrong)?;
+        for ((out, shape), buffer) in step.outputs.iter().zip(shapes).zip(buffers) {
+            let Some(v) = *out else { continue };
+            let decl = &self.program.values[v as usize];
+            let data = match (buffer, self.placement.slots[v as usize]) {
+                (Some(b), _) if decl.layout == Layout::RowMajor => {
+                    let tensor = Tensor::from_bytes(decl.dtype, &shape[..], Bytes::new(b));
+                    Data::Tensor(tensor.map_err(|e| wrong(e.to_string()))?)
+                }
+                (Some(b), _) => Data::Buffer(b),
+                (None, slot) => slot.map_or(Data::Arena(0, 0), |(offset, len)| Data::Arena(offset, len)),
+            };
+            self.slots[v as usize] = Some(Slot { shape, data });
+        }
+        Ok(())
+    }
+
+    fn allocate(&self, step: &Step, dtype: DType, shape: &[usize], layout: Layout) -> Result<AlignedBuf, RunError> {
+        let limit = self.run.session.options.memory_limit;
+        match layout.stored_bytes(dtype, shape) {
+            Some(n) if n <= limit => Ok(AlignedBuf::zeroed(n)),
+            _ => {
+                let message = format!("a value of {dtype}{shape:?} is beyond {limit} bytes");
+                Err(RunError::Memory { step: step.name.clone(), message })
+            }
+        }
+    }
+
+    fn alias(&mut self, out: u32, of: u32) -> Result<(), String> {
+        let decl = &self.program.values[out as usize];
+        let shape = match &self.placement.shapes[out as usize] {
+            Some(s) => Cow::Borrowed(&s[..]),
+            None => Cow::Owned(
+                decl.shape.as_deref().and_then(|d| self.symbols.shape(d)).ok_or("the extents are not known")?,
+            ),
+        };
+        let source = self.slot(of);
+        if element_count(&source.shape) != element_count(&shape) {
+            return Err(format!("{:?} does not reshape to {shape:?}", source.shape));
+        }
+        self.slots[out as usize] = Some(Slot { shape, data: Data::Same(of) });
+        Ok(())
+    }
+
+    /// Takes over results whose extents are known only now.
+    fn put_all(&mut self, step: &'a Step, results: Vec<Tensor>) -> Result<(), RunError> {
+        let wrong = |message: String| RunError::Step { step: step.name.clone(), message };
+        let mut results = results.into_iter();
+        for (i, out) in step.outputs.iter().enumerate() {
+            let result = results.next();
+            let Some(v) = *out else { continue };
+            let tensor = result.ok_or_else(|| wrong(format!("gave {i} results")))?;
+            let decl = &self.program.values[v as usize];
+            if tensor.dtype() != decl.dtype {
+                return Err(wrong(format!("{:?} is {}, the plan says {}", decl.name, tensor.dtype(), decl.dtype)));
+            }
+            if let Some(dims) = &decl.shape {
+                self.symbols.unify(dims, tensor.shape()).map_err(|e| wrong(format!("{:?} {e}", decl.name)))?;
+            }
+            self.slots[v as usize] =
+                Some(Slot { shape: Cow::Owned(tensor.shape().to_vec()), data: Data::Tensor(tensor) });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn decl(&self, v: u32) -> &'a ValueDecl {
+        &self.program.values[v as usize]
+    }
+
+    fn slot(&self, v: u32) -> &Slot<'a> {
+        self.slots[v as usize].as_ref().expect("this is a bug: the manifest's order was checked")
+    }
+
+    fn data(&self, v: u32) -> ViewData<'_> {
+        match &self.slot(v).data {
+            // SAFETY: the memory belongs to the workspace, which outlives the frame. The bytes are those of a value
+            // that is alive; only the step that defined it wrote them, and `computed` gives out other ranges.
+            Data::Arena(offset, len) => ViewData::Bytes(unsafe { self.arena.slice(*offset, *len) }),
+            Data::Borrowed(data) => *data,
+            Data::Tensor(t) => t.view().data(),
+            Data::Buffer(b) => ViewData::Bytes(b.as_ref()),
+            Data::Same(of) => self.data(*of),
+        }
+    }
+
+    fn operand(&self, v: u32) -> Operand<'_> {
+        let decl = &self.program.values[v as usize];
+        let bytes = match self.data(v) {
+            ViewData::Bytes(b) => b,
+            ViewData::Strings(_) => &[],
+        };
+        Operand { dtype: decl.dtype, shape: &self.slot(v).shape, layout: decl.layout, bytes }
+    }
+
+    /// A row-major value.
+    pub(crate) fn view(&self, v: u32) -> Result<View<'_>, RunError> {
+        let (decl, slot) = (&self.program.values[v as usize], self.slot(v));
+        let view = match self.data(v) {
+            ViewData::Bytes(b) if decl.layout == Layout::RowMajor => View::new(decl.dtype, &slot.shape, b),
+            ViewData::Bytes(_) => None,
+            ViewData::Strings(s) => View::strings(&slot.shape, s),
+        };
+        view.ok_or_else(|| RunError::Step {
+            step: decl.name.clone(),
+            message: format!("is in layout {}, row-major is needed", decl.layout),
+        })
+    }
+
+    fn finish(&self) -> Result<Vec<Tensor>, RunError> {
+        self.program
+            .outputs
+            .iter()
+            .map(|v| match &self.slot(*v).data {
+                Data::Tensor(t) => Ok(t.clone()),
+                _ => Ok(self.view(*v)?.to_tensor()),
+            })
+            .collect()
+    }
+}
+
+/// What a step runs, in a word.
+fn kind(action: &Action) -> &'static str {
+    match action {
+        Action::Kernel { kernel, .. } => kernel.name(),
+        Action::Reorder => "reorder",
+        Action::If { .. } => "if",
+        Action::Loop { .. } => "loop",
+        Action::Scan { .. } => "scan",
+    }
+}

@@ -1,0 +1,159 @@
+//! Running plans: the session and what callers choose about it.
+
+use crate::arena::{Placement, place};
+use crate::error::RunError;
+use crate::frame::Run;
+use crate::plan::Plan;
+use crate::pool::{PoolError, ThreadPool};
+use crate::symbols::Symbols;
+use planc_kernels::dispatch::Scratch;
+use planc_kernels::isa::{Isa, Tier};
+use planc_kir::Reference;
+use planc_tensor::{AlignedBuf, Tensor, View};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Evaluates operators that have no kernel. The operator table implements it; an embedded runtime may leave it out.
+pub trait ReferenceOps: Send + Sync {
+    /// The results of `op` on these operands, none above `memory_limit` bytes.
+    ///
+    /// # Errors
+    /// When the operator is not known or refuses the operands; one sentence.
+    fn eval(&self, op: &Reference, inputs: &[Option<View<'_>>], memory_limit: usize) -> Result<Vec<Tensor>, String>;
+}
+
+/// Knows no operator: plans that need one fail with a clear error.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoReference;
+
+impl ReferenceOps for NoReference {
+    fn eval(&self, op: &Reference, _: &[Option<View<'_>>], _: usize) -> Result<Vec<Tensor>, String> {
+        Err(format!("operator {} has no kernel and this runtime has no reference evaluation", op.name))
+    }
+}
+
+/// How a session runs.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionOptions {
+    /// Threads that work on one run, the caller's included.
+    pub threads: usize,
+    /// The best instruction set that may be used.
+    pub tier: Tier,
+    /// Bytes that one value, or the arena, may have at most.
+    pub memory_limit: usize,
+}
+
+impl Default for SessionOptions {
+    fn default() -> SessionOptions {
+        SessionOptions { threads: 1, tier: Tier::detect(), memory_limit: 8 << 30 }
+    }
+}
+
+/// How long a step took.
+#[derive(Clone, Debug)]
+pub struct StepTime {
+    /// Name of the step.
+    pub step: String,
+    /// What it ran.
+    pub kind: &'static str,
+    /// The first result's extents.
+    pub shape: Vec<usize>,
+    /// Wall time.
+    pub time: Duration,
+}
+
+/// The steps of a run, in order; steps of control-flow bodies follow each other inside their step's time.
+pub type Profile = Vec<StepTime>;
+
+/// Memory that runs reuse.
+#[derive(Default)]
+pub(crate) struct Workspace {
+    pub(crate) arena: Option<AlignedBuf>,
+    pub(crate) scratch: Scratch,
+}
+
+/// A plan ready to run. Several threads may run it at once.
+pub struct Session {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) options: SessionOptions,
+    pub(crate) isa: Isa,
+    pub(crate) pool: ThreadPool,
+    pub(crate) reference: Arc<dyn ReferenceOps>,
+    workspaces: Mutex<Vec<Workspace>>,
+    placements: Mutex<Vec<(usize, Symbols, Arc<Placement>)>>,
+}
+
+/// Placements remembered: models are run at a handful of extents.
+const MAX_PLACEMENTS: usize = 64;
+
+impl Session {
+    /// A session over `plan`.
+    ///
+    /// # Errors
+    /// When its threads cannot be started.
+    pub fn new(
+        plan: Arc<Plan>,
+        options: SessionOptions,
+        reference: Arc<dyn ReferenceOps>,
+    ) -> Result<Session, PoolError> {
+        Ok(Session {
+            plan,
+            options,
+            isa: Isa::at_most(options.tier),
+            pool: ThreadPool::new(options.threads.max(1))?,
+            reference,
+            workspaces: Mutex::default(),
+            placements: Mutex::default(),
+        })
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Runs the plan on `inputs`, one per input of the plan in order; its outputs, in order.
+    ///
+    /// # Errors
+    /// When the inputs do not fit the plan, a step refuses its values, or memory runs out.
+    pub fn run(&self, inputs: &[View<'_>]) -> Result<Vec<Tensor>, RunError> {
+        Run::new(self, None).main(inputs)
+    }
+
+    /// As [`Session::run`], and how long each step took.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn run_profiled(&self, inputs: &[View<'_>]) -> Result<(Vec<Tensor>, Profile), RunError> {
+        let profile = Mutex::default();
+        let outputs = Run::new(self, Some(&profile)).main(inputs)?;
+        Ok((outputs, profile.into_inner().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    pub(crate) fn take_workspace(&self) -> Workspace {
+        self.workspaces.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    pub(crate) fn give_workspace(&self, workspace: Workspace) {
+        self.workspaces.lock().unwrap_or_else(PoisonError::into_inner).push(workspace);
+    }
+
+    /// The placement of a program's values under `symbols`, computed once for equal symbols.
+    pub(crate) fn placement(&self, program: usize, symbols: &Symbols) -> Result<Arc<Placement>, String> {
+        let mut known = self.placements.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, _, p)) = known.iter().find(|(ix, s, _)| *ix == program && s == symbols) {
+            return Ok(p.clone());
+        }
+        let p = &self.plan.manifest().programs[program];
+        let placed = place(p, self.plan.prepared(program), &|dims| symbols.shape(dims))?;
+        if placed.total > self.options.memory_limit as u64 {
+            return Err(format!("the arena needs {} bytes, allowed are {}", placed.total, self.options.memory_limit));
+        }
+        let placed = Arc::new(placed);
+        if known.len() >= MAX_PLACEMENTS {
+            known.remove(0);
+        }
+        known.push((program, symbols.clone(), placed.clone()));
+        Ok(placed)
+    }
+}
