@@ -7,6 +7,7 @@
 //! | [`model`] | the records: a model as plain data |
 //! | [`files`], [`tensor`] | weights, inline and external, as tensors that share mapped files |
 //! | `order`, `functions`, `opsets`, `check` | everything that can be checked before building |
+//! | [`data`] | values in files of their own: the format of test data |
 //! | `types`, `build` | declared types; the graph, with functions inlined and types inferred |
 //! | [`import`](mod@import) | the stages in order |
 //!
@@ -15,6 +16,7 @@
 
 mod build;
 mod check;
+pub mod data;
 pub mod error;
 pub mod files;
 pub mod functions;

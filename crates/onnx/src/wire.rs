@@ -234,8 +234,7 @@ pub fn scan(bytes: &[u8], root: Message) -> Result<Skeleton, ImportError> {
         let noun = if root == Message::Tensor { "tensor" } else { "model" };
         return Err(ImportError::new(Code::NotOnnx, format!("this is not an ONNX {noun}: {what}")));
     }
-    let mut scanner =
-        Scanner { bytes, out: Vec::new(), path: Vec::new(), messages: 0, strings: 0, unknown: 0, warnings: Vec::new() };
+    let mut scanner = Scanner::new(bytes);
     scanner.message(root, 0, bytes.len())?;
     if scanner.unknown > 1 {
         scanner.warnings.push(format!("{} unknown fields are ignored in all", scanner.unknown));
@@ -286,7 +285,11 @@ struct Scanner<'a> {
     warnings: Vec<String>,
 }
 
-impl Scanner<'_> {
+impl<'a> Scanner<'a> {
+    fn new(bytes: &'a [u8]) -> Scanner<'a> {
+        Scanner { bytes, out: Vec::new(), path: Vec::new(), messages: 0, strings: 0, unknown: 0, warnings: Vec::new() }
+    }
+
     fn error(&self, code: Code, byte: usize, message: impl Into<String>) -> ImportError {
         ImportError::new(code, message).at(self.path_text()).at_byte(byte)
     }
@@ -339,6 +342,44 @@ impl Scanner<'_> {
         }
     }
 
+    /// Reads the field at `*at`: number, wire type and where its payload lies.
+    fn next(&self, at: &mut usize, end: usize) -> Result<(u32, u64, std::ops::Range<usize>), ImportError> {
+        let tag_at = *at;
+        let tag = self.varint(at, end)?;
+        let number = match u32::try_from(tag >> 3) {
+            Ok(number @ 1..=0x1fff_ffff) => number,
+            _ => return Err(self.error(Code::Wire, tag_at, format!("invalid field number {}", tag >> 3))),
+        };
+        let from = match tag & 7 {
+            0 => {
+                let from = *at;
+                self.varint(at, end)?;
+                from
+            }
+            wire @ (1 | 5) => {
+                let size = if wire == 1 { 8 } else { 4 };
+                if end - *at < size {
+                    return Err(self.error(Code::Wire, *at, "the data ends inside a number"));
+                }
+                *at += size;
+                *at - size
+            }
+            2 => {
+                let to = self.length(at, end)?;
+                std::mem::replace(at, to)
+            }
+            3 | 4 => {
+                let message = format!("field {number} is a group, which ONNX does not use");
+                return Err(self.error(Code::Wire, tag_at, message));
+            }
+            wire => {
+                let message = format!("field {number} has the invalid wire type {wire}");
+                return Err(self.error(Code::Wire, tag_at, message));
+            }
+        };
+        Ok((number, tag & 7, from..*at))
+    }
+
     fn message(&mut self, message: Message, start: usize, end: usize) -> Result<(), ImportError> {
         if self.path.len() >= MAX_NESTING {
             return Err(self
@@ -353,46 +394,9 @@ impl Scanner<'_> {
         let mut at = start;
         while at < end {
             let tag_at = at;
-            let tag = self.varint(&mut at, end)?;
-            let number = match u32::try_from(tag >> 3) {
-                Ok(number @ 1..=0x1fff_ffff) => number,
-                _ => return Err(self.error(Code::Wire, tag_at, format!("invalid field number {}", tag >> 3))),
-            };
+            let (number, wire, span) = self.next(&mut at, end)?;
+            let (from, to) = (span.start, span.end);
             let known = field(message, number);
-            // Where the payload is, by wire type.
-            let (from, to) = match tag & 7 {
-                0 => {
-                    let from = at;
-                    self.varint(&mut at, end)?;
-                    (from, at)
-                }
-                wire @ (1 | 5) => {
-                    let size = if wire == 1 { 8 } else { 4 };
-                    if end - at < size {
-                        return Err(self.error(Code::Wire, at, "the data ends inside a number"));
-                    }
-                    (at, at + size)
-                }
-                2 => {
-                    let to = self.length(&mut at, end)?;
-                    (at, to)
-                }
-                3 | 4 => {
-                    return Err(self.error(
-                        Code::Wire,
-                        tag_at,
-                        format!("field {number} is a group, which ONNX does not use"),
-                    ));
-                }
-                wire => {
-                    return Err(self.error(
-                        Code::Wire,
-                        tag_at,
-                        format!("field {number} has the invalid wire type {wire}"),
-                    ));
-                }
-            };
-            at = to;
             let Some((name, kind)) = known else {
                 self.unknown += 1;
                 if self.unknown == 1 {
@@ -404,7 +408,7 @@ impl Scanner<'_> {
             let index = counts[number as usize];
             counts[number as usize] += 1;
             self.path.push((name, is_repeated(name).then_some(index)));
-            self.field(kind, tag & 7, tag_at, from, to)?;
+            self.field(kind, wire, tag_at, from, to)?;
             self.path.pop();
         }
         if self.out.len() > MAX_SKELETON {
@@ -505,10 +509,46 @@ impl Scanner<'_> {
     }
 }
 
+/// One field of a message.
+pub(crate) struct Field {
+    pub(crate) number: u32,
+    /// Whether the payload is length-delimited; it is a number otherwise.
+    pub(crate) is_bytes: bool,
+    /// Where the payload lies.
+    pub(crate) span: std::ops::Range<usize>,
+}
+
+/// The fields of one message of an unknown schema, checked as [`scan`] checks them.
+pub(crate) fn fields(bytes: &[u8]) -> Result<Vec<Field>, ImportError> {
+    let scanner = Scanner::new(bytes);
+    let (mut fields, mut at) = (Vec::new(), 0);
+    while at < bytes.len() {
+        let (number, wire, span) = scanner.next(&mut at, bytes.len())?;
+        if fields.len() >= MAX_MESSAGES {
+            return Err(scanner.error(Code::WireLimit, at, format!("more than {MAX_MESSAGES} fields")));
+        }
+        fields.push(Field { number, is_bytes: wire == 2, span });
+    }
+    Ok(fields)
+}
+
+/// Appends a field of bytes.
+pub(crate) fn put_bytes(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
+    put_varint(out, u64::from(number) << 3 | 2);
+    put_varint(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+/// Appends a field that is a number.
+pub(crate) fn put_number(out: &mut Vec<u8>, number: u32, value: u64) {
+    put_varint(out, u64::from(number) << 3);
+    put_varint(out, value);
+}
+
 /// `TensorProto.segment`, length-delimited.
 const SEGMENT_TAG: u8 = 3 << 3 | 2;
 
-fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push((value & 0x7f) as u8 | 0x80);
         value >>= 7;
