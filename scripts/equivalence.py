@@ -31,6 +31,7 @@ from collections.abc import Callable
 import numpy as np
 import onnx
 import onnxruntime
+from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 
 import process
@@ -241,7 +242,7 @@ def run_planc(args, model, inputs, expected, scratch):
             said = command_json(ended, "run")
             got = [read_output(outputs, k) for k in range(expected)]
             yield threads, got, compile_ms or said.get("compile_ms", 0.0), said.get("run_ms", ended.seconds * 1000)
-        except (Failure, FileNotFoundError, onnx.onnx_cpp2py_export.checker.ValidationError, ValueError) as error:
+        except (Failure, OSError, DecodeError, ValueError) as error:
             yield threads, Failure(str(error)), compile_ms, 0.0
 
 
