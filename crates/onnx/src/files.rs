@@ -35,7 +35,7 @@ impl Blob {
             return Some(Ok(part));
         }
         let mut copy = AlignedBuf::zeroed(part.len());
-        let buffer: &mut [u8] = copy.as_mut();
+        let buffer = copy.as_mut_slice();
         match &self.file {
             None => buffer.copy_from_slice(part.as_slice()),
             Some(file) => {

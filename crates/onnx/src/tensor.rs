@@ -277,7 +277,7 @@ pub fn sparse(record: SparseTensorRecord, files: &mut Files) -> Result<Tensor, I
             return Err(error(format!("the index {index:?} of a sparse tensor is not above the one before it")));
         }
         previous = Some(linear);
-        dense.as_mut()[linear * size..][..size].copy_from_slice(&stored.bytes()[i * size..][..size]);
+        dense.as_mut_slice()[linear * size..][..size].copy_from_slice(&stored.bytes()[i * size..][..size]);
     }
     Tensor::from_bytes(dtype, shape, Bytes::new(dense)).map_err(fit)
 }
