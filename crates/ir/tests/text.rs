@@ -224,3 +224,18 @@ const TOKENS: &[&str] = &[
     "true",
     "-9223372036854775808",
 ];
+
+#[test]
+fn the_examples_of_the_documentation_parse() {
+    let page = include_str!("../../../docs/ir-text.md");
+    let examples: Vec<&str> = page.split("```ir\n").skip(1).filter_map(|s| s.split("```").next()).collect();
+    assert_eq!(examples.len(), 3);
+    for text in examples {
+        let (g, header) = parse_with(text, &|_| None).unwrap_or_else(|e| panic!("{e}\n{text}"));
+        planc_ir::verify(&g).unwrap_or_else(|e| panic!("{e:?}\n{text}"));
+        // What has no filler is written as it is printed.
+        if !text.contains("seeded") {
+            assert_eq!(print(&g, &header), text);
+        }
+    }
+}

@@ -14,6 +14,7 @@ mod same;
 
 pub use literal::content_hash;
 pub use parse::{ParseError, Resolver, parse, parse_with};
+pub(crate) use print::nodes;
 pub use print::print;
 
 /// The number of the text format, in every header.

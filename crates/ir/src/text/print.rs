@@ -28,7 +28,7 @@ impl fmt::Display for Graph {
 }
 
 /// The graph's nodes as printed.
-pub(super) fn nodes(g: &Graph) -> Vec<NodeId> {
+pub(crate) fn nodes(g: &Graph) -> Vec<NodeId> {
     let mut nodes = g.order();
     nodes.extend(g.cycle());
     nodes
