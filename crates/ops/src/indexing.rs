@@ -195,11 +195,15 @@ pub fn index(i: i64, extent: usize) -> Result<usize, OpError> {
     Ok(if i < 0 { i + n } else { i } as usize)
 }
 
-/// Row-major strides of `shape` and products of the extents before and after `axis`: `(outer, extent, inner)`.
+/// The extent of `axis` between the products of those before and after it: `(outer, extent, inner)`. Both products are
+/// 0 where the tensor is empty, so that loops over them end at once.
 ///
 /// # Errors
 /// When the counts overflow.
 pub fn around(shape: &[usize], axis: usize) -> Result<(usize, usize, usize), OpError> {
+    if shape.contains(&0) {
+        return Ok((0, shape[axis], 0));
+    }
     let count = |s: &[usize]| element_count(s).ok_or_else(|| OpError::limit("too many elements"));
     Ok((count(&shape[..axis])?, shape[axis], count(&shape[axis + 1..])?))
 }

@@ -1,0 +1,54 @@
+//! The order of elements, for sorting: numbers by value with NaN after all others, strings by code point.
+
+use crate::OpError;
+use crate::elementwise::elements;
+use planc_tensor::{DType, View, bf16, f16};
+use std::cmp::Ordering;
+
+/// The elements of a tensor in a form that compares.
+pub(super) enum Keys<'a> {
+    /// Floats.
+    Float(Vec<f64>),
+    /// Integers and bool.
+    Int(Vec<i128>),
+    /// Strings.
+    Text(&'a [String]),
+}
+
+impl<'a> Keys<'a> {
+    /// The elements of `v`.
+    pub(super) fn of(v: View<'a>) -> Result<Keys<'a>, OpError> {
+        Ok(match v.dtype() {
+            DType::F32 => Keys::Float(elements::<f32>(v)?.iter().map(|x| f64::from(*x)).collect()),
+            DType::F64 => Keys::Float(elements::<f64>(v)?.into_owned()),
+            DType::F16 => Keys::Float(elements::<f16>(v)?.iter().map(|x| x.to_f64()).collect()),
+            DType::BF16 => Keys::Float(elements::<bf16>(v)?.iter().map(|x| x.to_f64()).collect()),
+            DType::String => Keys::Text(v.as_strings()),
+            DType::U64 => Keys::Int(elements::<u64>(v)?.iter().map(|x| i128::from(*x)).collect()),
+            _ => Keys::Int(crate::indexing::integers(v)?.into_iter().map(i128::from).collect()),
+        })
+    }
+
+    /// How element `i` compares to element `j`.
+    pub(super) fn compare(&self, i: usize, j: usize) -> Ordering {
+        match self {
+            Keys::Float(v) => v[i].partial_cmp(&v[j]).unwrap_or_else(|| v[i].is_nan().cmp(&v[j].is_nan())),
+            Keys::Int(v) => v[i].cmp(&v[j]),
+            Keys::Text(v) => v[i].cmp(&v[j]),
+        }
+    }
+
+    /// Whether element `i` is neither zero nor empty.
+    pub(super) fn is_set(&self, i: usize) -> bool {
+        match self {
+            Keys::Float(v) => v[i] != 0.0,
+            Keys::Int(v) => v[i] != 0,
+            Keys::Text(v) => !v[i].is_empty(),
+        }
+    }
+
+    /// Whether element `i` is NaN, which equals nothing.
+    pub(super) fn is_nan(&self, i: usize) -> bool {
+        matches!(self, Keys::Float(v) if v[i].is_nan())
+    }
+}
