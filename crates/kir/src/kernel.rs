@@ -23,6 +23,12 @@ pub enum Kernel {
     Conv(Conv),
     /// `[x N C spatial.., w C M/group kernel.., bias? M] -> [out N M spatial..]`: the gradient of `Conv`.
     ConvTranspose(Conv),
+    /// `[a u8|i8, b u8|i8, a_zero?, b_zero?] -> [out i32]`: batched product of integers less their zero points.
+    /// `a_zero`: one element or one per row of a; `b_zero`: one element or one per column of b.
+    GemmInteger,
+    /// `[x u8|i8, w u8|i8, x_zero?, w_zero?] -> [out i32]`: as `Conv`, of integers less their zero points; padding
+    /// contributes nothing. `x_zero`: one element; `w_zero`: one element or one per output channel.
+    ConvInteger(Conv),
     /// `[x N C spatial..] -> [out]`: window reduction.
     Pool(Pool),
     /// `[x, scale?, bias?] -> [out]`: normalisation by mean and variance.
@@ -471,6 +477,8 @@ impl Kernel {
             Kernel::Gemm(_) => "gemm",
             Kernel::Conv(_) => "conv",
             Kernel::ConvTranspose(_) => "convtranspose",
+            Kernel::GemmInteger => "gemminteger",
+            Kernel::ConvInteger(_) => "convinteger",
             Kernel::Pool(_) => "pool",
             Kernel::Norm(_) => "norm",
             Kernel::Softmax(_) => "softmax",

@@ -84,7 +84,8 @@ impl Filler {
     pub fn copy(&mut self, to: usize, cells: &Cells<'_>, from: usize, count: usize) {
         match cells {
             Cells::Bytes { width: w, data } => {
-                self.units.as_mut_slice()[to * w..(to + count) * w].copy_from_slice(&data[from * w..(from + count) * w]);
+                self.units.as_mut_slice()[to * w..(to + count) * w]
+                    .copy_from_slice(&data[from * w..(from + count) * w]);
             }
             Cells::Strings(s) => self.strings[to..to + count].clone_from_slice(&s[from..from + count]),
         }

@@ -4,15 +4,20 @@
 //! A row says everything: schema, upgrades from old opsets, inference, reference evaluation, lowering, cases.
 //! Deliberately absent: backends, file formats, and any second list of operators.
 
+pub mod convolve;
 mod cx;
 mod def;
 pub mod elementwise;
 mod error;
+pub mod floats;
 pub mod indexing;
 mod infer;
 pub mod known;
+pub mod normalize;
 pub mod ops;
+pub mod product;
 mod table;
+pub mod window;
 
 pub use cx::{Arg, Decompose, EvalCx, InferCx, LowerCx, Lowered, UpgradeCx, normal_axis, operand};
 pub use def::{AttrDef, AttrKind, Default, OpDef, Param, ParamKind, Props, TypeSet, Upgrade};

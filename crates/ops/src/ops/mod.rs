@@ -4,9 +4,10 @@ pub mod activation;
 pub mod index;
 pub mod math;
 pub mod movement;
+pub mod nn;
 pub mod shape;
 
 use crate::def::OpDef;
 
 /// The rows of all families.
-pub static FAMILIES: &[&[&OpDef]] = &[activation::ROWS, index::ROWS, math::ROWS, movement::ROWS, shape::ROWS];
+pub static FAMILIES: &[&[&OpDef]] = &[activation::ROWS, index::ROWS, math::ROWS, movement::ROWS, nn::ROWS, shape::ROWS];

@@ -1,0 +1,46 @@
+//! Linear layers, convolutions, poolings and normalisations.
+
+mod average_pool;
+mod batch_normalization;
+pub(crate) mod conv;
+pub(crate) mod conv_integer;
+mod conv_transpose;
+mod gemm;
+mod global_average_pool;
+mod global_lp_pool;
+mod global_max_pool;
+pub(crate) mod global_pool;
+pub(crate) mod group_normalization;
+mod instance_normalization;
+pub(crate) mod layer_normalization;
+pub(crate) mod lp_pool;
+mod lrn;
+pub(crate) mod matmul;
+pub(crate) mod matmul_integer;
+mod max_pool;
+pub(crate) mod pool;
+mod rms_normalization;
+
+use crate::def::OpDef;
+
+/// The rows of the family.
+pub const ROWS: &[&OpDef] = &[
+    &average_pool::OP,
+    &batch_normalization::OP,
+    &conv::OP,
+    &conv_integer::OP,
+    &conv_transpose::OP,
+    &gemm::OP,
+    &global_average_pool::OP,
+    &global_lp_pool::OP,
+    &global_max_pool::OP,
+    &group_normalization::OP,
+    &instance_normalization::OP,
+    &layer_normalization::OP,
+    &lp_pool::OP,
+    &lrn::OP,
+    &matmul::OP,
+    &matmul_integer::OP,
+    &max_pool::OP,
+    &rms_normalization::OP,
+];
