@@ -4,11 +4,16 @@
 //! beside each so that changes of the clock do not count.
 #![allow(clippy::print_stdout, reason = "a program whose output is a table")]
 
+use planc_kernels::conv::{
+    Conv2d, conv_depthwise, conv_direct, conv_first, direct_scratch, first_scratch, pack_conv_weights,
+    pack_depthwise_weights, pack_first_weights,
+};
 use planc_kernels::epilogue::{Activation, Bias, Epilogue};
 use planc_kernels::gemm::{Dims, Mat, gemm, pack_b};
 use planc_kernels::isa::{Isa, Kernel, Simd, Tier};
 use planc_kernels::par::Serial;
 use std::hint::black_box;
+use std::ops::{Deref, DerefMut};
 use std::time::Instant;
 
 /// Independent chains of FMA in registers.
@@ -69,6 +74,34 @@ fn random(n: usize) -> Vec<f32> {
         .collect()
 }
 
+/// A copy that starts on a cache line, as the arena and the weights of a plan do.
+struct Lines {
+    data: Vec<f32>,
+    start: usize,
+}
+
+fn lines(x: &[f32]) -> Lines {
+    let mut data = vec![0.0; x.len() + 16];
+    let start = data.as_ptr().align_offset(64);
+    data[start..start + x.len()].copy_from_slice(x);
+    Lines { data, start }
+}
+
+impl Deref for Lines {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        &self.data[self.start..self.data.len() + self.start - 16]
+    }
+}
+
+impl DerefMut for Lines {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        let end = self.data.len() + self.start - 16;
+        &mut self.data[self.start..end]
+    }
+}
+
 /// Products with several copies of the weights, so that they are not in L2 from the last run.
 fn gemms(isa: Isa, filter: &str) {
     const SHAPES: [(usize, usize, usize); 14] = [
@@ -93,16 +126,95 @@ fn gemms(isa: Isa, filter: &str) {
             continue;
         }
         let lda = k + 16;
-        let (a, bias) = (random(m * lda), random(n));
+        let (a, bias) = (lines(&random(m * lda)), random(n));
         let b = pack_b(k, n, &random(k * n), n, 1);
-        let copies: Vec<_> = (0..4).map(|_| b.clone()).collect();
-        let mut c = vec![0.0; m * n];
+        let copies: Vec<_> = (0..4).map(|_| lines(&b)).collect();
+        let mut c = lines(&vec![0.0; m * n]);
         let epilogue = Epilogue::new(Bias::PerCol(&bias), Activation::Relu);
         let mut turn = 0;
         row(isa, &name, 2.0 * (m * n * k) as f64, || {
             turn = (turn + 1) % copies.len();
             let a = Mat::rows(&a, lda);
             gemm(isa, &Serial, Dims { m, n, k }, a, &copies[turn], &mut c, n, &epilogue, &mut []);
+        });
+    }
+}
+
+fn square(c: (usize, usize), groups: usize, size: usize, kernel: usize, stride: usize) -> Conv2d {
+    let pad = kernel / 2;
+    Conv2d {
+        batch: 1,
+        channels: c,
+        groups,
+        input: (size, size),
+        kernel: (kernel, kernel),
+        stride: (stride, stride),
+        dilation: (1, 1),
+        pads_begin: (pad, pad),
+        pads_end: (pad, pad),
+    }
+}
+
+/// Convolutions in NCHW16c, again with several copies of the weights.
+fn convs(isa: Isa, filter: &str) {
+    /// Channels, groups, size, kernel, stride.
+    type Shape = ((usize, usize), usize, usize, usize, usize);
+    const SHAPES: [Shape; 26] = [
+        ((3, 64), 1, 224, 7, 2),
+        ((3, 32), 1, 224, 3, 2),
+        ((64, 64), 1, 56, 3, 1),
+        ((128, 128), 1, 28, 3, 1),
+        ((256, 256), 1, 14, 3, 1),
+        ((512, 512), 1, 7, 3, 1),
+        ((128, 128), 1, 56, 3, 2),
+        ((32, 32), 1, 160, 3, 1),
+        ((64, 64), 1, 80, 3, 1),
+        ((128, 128), 1, 40, 3, 1),
+        ((256, 256), 1, 20, 3, 1),
+        ((64, 256), 1, 56, 1, 1),
+        ((256, 64), 1, 56, 1, 1),
+        ((512, 128), 1, 28, 1, 1),
+        ((1024, 256), 1, 14, 1, 1),
+        ((256, 1024), 1, 14, 1, 1),
+        ((2048, 512), 1, 7, 1, 1),
+        ((512, 2048), 1, 7, 1, 1),
+        ((1024, 2048), 1, 14, 1, 2),
+        ((24, 144), 1, 56, 1, 1),
+        ((960, 240), 1, 1, 1, 1),
+        ((32, 32), 32, 112, 3, 1),
+        ((144, 144), 144, 56, 3, 1),
+        ((576, 576), 576, 14, 3, 1),
+        ((960, 960), 960, 7, 3, 1),
+        ((96, 96), 96, 112, 3, 2),
+    ];
+    for (channels, groups, size, kernel, stride) in SHAPES {
+        let name = format!("conv {}>{} g{groups} @{size} k{kernel} s{stride}", channels.0, channels.1);
+        if !name.contains(filter) {
+            continue;
+        }
+        let c = square(channels, groups, size, kernel, stride);
+        let (x, bias) = (lines(&random(c.input_len())), random(channels.1));
+        let w = random(channels.0 * channels.1 / groups * kernel * kernel);
+        let w = match (groups, channels.0) {
+            (1, 3) => pack_first_weights(&c, &w),
+            (1, _) => pack_conv_weights(&c, &w),
+            _ => pack_depthwise_weights(&c, &w),
+        };
+        let copies: Vec<_> = (0..4).map(|_| lines(&w)).collect();
+        let mut y = lines(&vec![0.0; c.output_len()]);
+        let mut scratch = lines(&vec![0.0; direct_scratch(&c).max(first_scratch(&c))]);
+        let e = Epilogue::new(Bias::PerCol(&bias), Activation::Relu);
+        let (oh, ow) = c.output();
+        let ops = 2.0 * (oh * ow * kernel * kernel * channels.1 * (channels.0 / groups)) as f64;
+        let mut turn = 0;
+        row(isa, &name, ops, || {
+            turn = (turn + 1) % copies.len();
+            let w = &copies[turn];
+            match (groups, channels.0) {
+                (1, 3) => conv_first(isa, &Serial, &c, &x, w, &mut y, &e, &mut scratch),
+                (1, _) => conv_direct(isa, &Serial, &c, &x, w, &mut y, &e, &mut scratch),
+                _ => conv_depthwise(isa, &Serial, &c, &x, w, &mut y, &e),
+            }
         });
     }
 }
@@ -114,4 +226,5 @@ fn main() {
     let isa = tier.map_or_else(Isa::detect, Isa::at_most);
     println!("tier {}, peak {:.1} GFLOP/s", isa.tier(), (0..50).map(|_| peak(isa)).fold(0.0, f64::max) / 1e9);
     gemms(isa, &filter);
+    convs(isa, &filter);
 }

@@ -163,15 +163,21 @@ impl<'a> Epilogue<'a> {
         Self { bias, activation, ..Self::default() }
     }
 
-    /// Splits into what the register tile does and what is done to the tile after its store.
-    pub(crate) fn stages(&self) -> Stages {
-        let residual = self.residual.map_or((std::ptr::null(), 0, 0), Residual::parts);
+    /// Splits into what the register tile does and what is done to the tile after its store. `c` is the output.
+    pub(crate) fn stages(&self, c: *const f32) -> Stages {
+        let residual = self.residual.map_or(std::ptr::null(), |r| r.data);
+        let in_place = self.residual.is_some_and(|r| r.len > 0 && r.data == c);
+        let early = if in_place { std::ptr::null() } else { residual };
         match (self.activation.clamp(), self.residual_after_activation && self.residual.is_some()) {
-            (Some(clamp), false) => Stages { clamp, early: residual.0, late: None },
+            (Some(clamp), false) => Stages { clamp, in_place, early, late: None },
             (None, false) => {
-                Stages { clamp: NO_CLAMP, early: residual.0, late: Some((self.activation, std::ptr::null())) }
+                Stages { clamp: NO_CLAMP, in_place, early, late: Some((self.activation, std::ptr::null())) }
             }
-            (_, true) => Stages { clamp: NO_CLAMP, early: std::ptr::null(), late: Some((self.activation, residual.0)) },
+            (_, true) => {
+                assert!(!in_place, "residual: the output is overwritten before it is added");
+                let late = Some((self.activation, residual));
+                Stages { clamp: NO_CLAMP, in_place, early: std::ptr::null(), late }
+            }
         }
     }
 }
@@ -183,7 +189,9 @@ const NO_CLAMP: (f32, f32) = (f32::NEG_INFINITY, f32::INFINITY);
 pub(crate) struct Stages {
     /// Bounds applied in registers.
     pub(crate) clamp: (f32, f32),
-    /// Residual added in registers, before the bounds.
+    /// The residual is the output: the sum starts from it.
+    pub(crate) in_place: bool,
+    /// Any other residual added in registers, before the bounds.
     pub(crate) early: *const f32,
     /// Applied to the stored tile while it is in L1: an activation, and then a residual or null.
     pub(crate) late: Option<(Activation, *const f32)>,

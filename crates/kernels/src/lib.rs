@@ -15,10 +15,12 @@
 
 #[cfg(test)]
 mod check;
+pub mod conv;
 pub mod dispatch;
 pub mod epilogue;
 pub mod gemm;
 pub mod isa;
 mod micro;
 pub mod par;
+pub mod reorder;
 pub mod vmath;

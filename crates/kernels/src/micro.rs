@@ -23,8 +23,10 @@ pub(crate) struct Tile {
     /// Offset of each tap from `a`.
     pub(crate) taps: *const isize,
     pub(crate) n_taps: usize,
-    /// Terms per tap.
+    /// Terms per tap, and terms of each tap from `n_whole` on.
     pub(crate) k: usize,
+    pub(crate) n_whole: usize,
+    pub(crate) k_last: usize,
     /// Distance between pixels of a row, and between rows of pixels, of A.
     pub(crate) a_px: usize,
     pub(crate) a_row: usize,
@@ -41,7 +43,7 @@ pub(crate) struct Tile {
     /// Columns of C to be stored, and of `bias` to be read: at most 16 per panel of the tile.
     pub(crate) cols: usize,
     pub(crate) bias_cols: usize,
-    /// Starts from what C holds instead of from the bias.
+    /// Starts from what C holds, to which the bias is added.
     pub(crate) accumulate: bool,
     /// Bias per column, or null.
     pub(crate) bias: *const f32,
@@ -94,12 +96,13 @@ impl<const RR: usize, const W: usize, const NV: usize> Kernel for Run<'_, RR, W,
                         }
                     }
                 }
-            } else if !t.bias.is_null() {
+            }
+            if !t.bias.is_null() {
                 for j in 0..NV {
                     let v = s.load_n(t.bias.wrapping_add(j * lanes), valid::<S>(j, t.bias_cols));
                     for r in 0..RR {
                         for i in 0..W {
-                            acc[r][i][j] = v;
+                            acc[r][i][j] = if t.accumulate { s.add(v, acc[r][i][j]) } else { v };
                         }
                     }
                 }
@@ -108,7 +111,7 @@ impl<const RR: usize, const W: usize, const NV: usize> Kernel for Run<'_, RR, W,
             for tap in 0..t.n_taps {
                 let mut a = t.a.offset(*t.taps.add(tap));
                 let mut b = t.b.add(tap * t.b_tap);
-                for _ in 0..t.k {
+                for _ in 0..if tap < t.n_whole { t.k } else { t.k_last } {
                     if wide {
                         for p in 0..NV * lanes / PANEL {
                             s.prefetch(b.wrapping_add(p * t.b_panel + STREAM_AHEAD));

@@ -87,7 +87,7 @@ pub fn gemm(
     assert!(ldc >= n && c.len() >= span(m, ldc, n, 1), "c: slice too short");
     let (res, res_len, res_ld) = epilogue.residual.map_or((std::ptr::null(), 0, 0), |r| r.parts());
     assert!(res.is_null() || res_len >= span(m, res_ld, n, 1), "residual: slice too short");
-    assert!(res != c.as_ptr() || (!epilogue.residual_after_activation && res_ld == ldc), "residual: overwritten early");
+    assert!(res != c.as_ptr() || res_ld == ldc, "residual: laid out unlike the output it is");
     let (bias, row_bias) = match epilogue.bias {
         Bias::None => (std::ptr::null(), std::ptr::null()),
         Bias::PerCol(bias) => {
@@ -117,7 +117,7 @@ pub fn gemm(
         ldc,
         bias,
         row_bias,
-        stages: epilogue.stages(),
+        stages: epilogue.stages(c.as_ptr()),
         res_ld,
     };
     // SAFETY: every length was checked above.
@@ -213,11 +213,9 @@ impl Kernel for Block<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Self { job, rows, cols } = self;
-        // A single tile of rows uses B once, so nothing is gained by keeping it in cache. Slices would store partial sums
-        // over a residual that is the output.
-        let tile_rows = S::TILE_ROWS.into_iter().max().unwrap_or(1);
-        let whole = rows.len() <= tile_rows || job.stages.early == job.c.cast_const();
-        let slices = if whole { 1 } else { job.k.div_ceil(MAX_K).max(1) };
+        // A single tile of rows uses B once, so nothing is gained by keeping it in cache.
+        let one_tile = rows.len() <= S::TILE_ROWS.into_iter().max().unwrap_or(1);
+        let slices = if one_tile { 1 } else { job.k.div_ceil(MAX_K).max(1) };
         let blocks = (rows.len() * job.k.div_ceil(slices)).div_ceil(BLOCK_A).clamp(1, rows.len().max(1));
         for slice in 0..slices {
             let ks = part(job.k, slices, slice);
@@ -272,6 +270,8 @@ unsafe fn row_block<S: Simd>(
                     taps: zero_tap.as_ptr(),
                     n_taps: 1,
                     k: ks.len(),
+                    n_whole: 1,
+                    k_last: 0,
                     a_px: job.lda,
                     a_row: 0,
                     b,
@@ -283,8 +283,8 @@ unsafe fn row_block<S: Simd>(
                     c_panel: PANEL,
                     cols: width,
                     bias_cols: width,
-                    accumulate: ks.start > 0,
-                    bias: optional(job.bias, p * PANEL),
+                    accumulate: ks.start > 0 || job.stages.in_place,
+                    bias: if ks.start > 0 { std::ptr::null() } else { optional(job.bias, p * PANEL) },
                     row_bias: if last { optional(job.row_bias, row) } else { std::ptr::null() },
                     residual: if last { early } else { std::ptr::null() },
                     res_px: job.res_ld,

@@ -31,6 +31,36 @@ unsafe fn first(n: usize) -> __m256i {
     unsafe { _mm256_cmpgt_epi32(_mm256_set1_epi32(n as i32), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)) }
 }
 
+/// Transposes 8 x 8 floats.
+///
+/// # Safety
+/// The processor must have AVX2, and both squares be valid.
+#[inline(always)]
+unsafe fn transpose8(x: *const f32, xs: usize, y: *mut f32, ys: usize) {
+    // SAFETY: as promised by the caller.
+    unsafe {
+        let r: [__m256; 8] = std::array::from_fn(|i| _mm256_loadu_ps(x.add(i * xs)));
+        let mut t = r;
+        for i in (0..8).step_by(2) {
+            t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
+            t[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
+        }
+        for h in 0..2 {
+            for half in 0..2 {
+                // Column `2 h + half` of each 128-bit half, rows 0 to 3 and 4 to 7.
+                let quad = |i: usize| {
+                    let (a, b) = (_mm256_castps_pd(t[i + h]), _mm256_castps_pd(t[i + 2 + h]));
+                    _mm256_castpd_ps(if half == 0 { _mm256_unpacklo_pd(a, b) } else { _mm256_unpackhi_pd(a, b) })
+                };
+                let (top, bottom) = (quad(0), quad(4));
+                let column = 2 * h + half;
+                _mm256_storeu_ps(y.add(column * ys), _mm256_permute2f128_ps::<0x20>(top, bottom));
+                _mm256_storeu_ps(y.add((column + 4) * ys), _mm256_permute2f128_ps::<0x31>(top, bottom));
+            }
+        }
+    }
+}
+
 /// Methods whose body is intrinsics without memory access.
 macro_rules! pure {
     ($(fn $name:ident $(<const $n:ident: i32>)? ($($arg:ident: $t:ty),*) -> $ret:ty = $body:expr;)*) => {$(
@@ -89,6 +119,17 @@ unsafe impl Simd for Avx2 {
     unsafe fn store_n(self, p: *mut f32, n: usize, v: __m256) {
         // SAFETY: masked-out lanes are not written.
         unsafe { _mm256_maskstore_ps(p, first(n), v) }
+    }
+
+    #[inline(always)]
+    unsafe fn transpose16(self, x: *const f32, xs: usize, y: *mut f32, ys: usize) {
+        // SAFETY: as promised by the caller; the token proves the features.
+        unsafe {
+            for quarter in 0..4 {
+                let (i, j) = (quarter / 2 * 8, quarter % 2 * 8);
+                transpose8(x.add(i * xs + j), xs, y.add(j * ys + i), ys);
+            }
+        }
     }
 
     #[inline(always)]

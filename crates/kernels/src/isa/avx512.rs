@@ -81,6 +81,39 @@ unsafe impl Simd for Avx512 {
         unsafe { _mm512_mask_storeu_ps(p, ((1u32 << n) - 1) as __mmask16, v) }
     }
 
+    #[inline(always)]
+    unsafe fn transpose16(self, x: *const f32, xs: usize, y: *mut f32, ys: usize) {
+        // SAFETY: as promised by the caller; the token proves the features.
+        unsafe {
+            let mut r: [__m512; 16] = std::array::from_fn(|i| _mm512_loadu_ps(x.add(i * xs)));
+            // Four rounds: pairs, quads of floats within 128 bits, then 128-bit quarters twice.
+            let mut t = r;
+            for i in (0..16).step_by(2) {
+                t[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
+                t[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
+            }
+            for i in (0..16).step_by(4) {
+                for h in 0..2 {
+                    let (a, b) = (_mm512_castps_pd(t[i + h]), _mm512_castps_pd(t[i + 2 + h]));
+                    r[i + 2 * h] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
+                    r[i + 2 * h + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
+                }
+            }
+            for i in 0..4 {
+                t[i] = _mm512_shuffle_f32x4::<0x88>(r[i], r[i + 4]);
+                t[i + 4] = _mm512_shuffle_f32x4::<0xdd>(r[i], r[i + 4]);
+                t[i + 8] = _mm512_shuffle_f32x4::<0x88>(r[i + 8], r[i + 12]);
+                t[i + 12] = _mm512_shuffle_f32x4::<0xdd>(r[i + 8], r[i + 12]);
+            }
+            for i in 0..4 {
+                _mm512_storeu_ps(y.add(i * ys), _mm512_shuffle_f32x4::<0x88>(t[i], t[i + 8]));
+                _mm512_storeu_ps(y.add((i + 4) * ys), _mm512_shuffle_f32x4::<0x88>(t[i + 4], t[i + 12]));
+                _mm512_storeu_ps(y.add((i + 8) * ys), _mm512_shuffle_f32x4::<0xdd>(t[i], t[i + 8]));
+                _mm512_storeu_ps(y.add((i + 12) * ys), _mm512_shuffle_f32x4::<0xdd>(t[i + 4], t[i + 12]));
+            }
+        }
+    }
+
     pure! {
         fn prefetch(p: *const f32) -> () = _mm_prefetch::<_MM_HINT_T0>(p.cast());
         fn splat(x: f32) -> __m512 = _mm512_set1_ps(x);

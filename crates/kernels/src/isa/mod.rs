@@ -196,6 +196,19 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `p` must be valid for writes of `n` values, and `n <= LANES`.
     unsafe fn store_n(self, p: *mut f32, n: usize, v: Self::V);
+    /// Transposes 16 x 16 floats: `y[j * ys + i] = x[i * xs + j]`.
+    ///
+    /// # Safety
+    /// Sixteen rows of 16 floats must be valid at both addresses, and the squares disjoint.
+    #[inline(always)]
+    unsafe fn transpose16(self, x: *const f32, xs: usize, y: *mut f32, ys: usize) {
+        for i in 0..16 {
+            for j in 0..16 {
+                // SAFETY: as promised by the caller.
+                unsafe { *y.add(j * ys + i) = *x.add(i * xs + j) };
+            }
+        }
+    }
     /// Asks for the cache line of `p`; any address is allowed.
     fn prefetch(self, p: *const f32);
 

@@ -1,0 +1,428 @@
+//! Direct convolution with register tiles of output pixels by output channels.
+//!
+//! A tile adds one product per tap (input block, kernel row, kernel column) to its accumulators. Input with pads is
+//! copied with its zeros first; weights of a few output blocks stay in L2 while a strip of the image passes.
+
+use super::{Conv2d, channel_bias, check_residual};
+use crate::epilogue::{Epilogue, LateRun, Stages};
+use crate::isa::{Isa, Kernel, Simd};
+use crate::micro::{PANEL, Tile, tile};
+use crate::par::{Parallel, Shared, part, ranges};
+
+/// Most taps in one go: two panels of weights are then 256 KB, a quarter of a 1 MB L2.
+const MAX_TAPS: usize = 128;
+/// Most floats of input that a strip of output rows may touch, to stay in L2 beside the weights.
+const STRIP: usize = 96 * 1024;
+
+/// Packs weights `[out][in / groups][kh][kw]` as `[out / 16][in / 16][kh][kw][16 in][16 out]` for [`conv_direct`], with
+/// zeros where there are no channels.
+///
+/// # Panics
+/// If `w` is too short or the convolution is not [`Conv2d::is_direct`].
+pub fn pack_conv_weights(conv: &Conv2d, w: &[f32]) -> Vec<f32> {
+    conv.check();
+    assert!(conv.is_direct(), "groups are not whole channel blocks");
+    let (ic, oc) = (conv.channels.0 / conv.groups, conv.channels.1);
+    let taps = conv.kernel.0 * conv.kernel.1;
+    assert!(w.len() >= oc * ic * taps, "weights: slice too short");
+    let icb = ic.div_ceil(PANEL);
+    let mut out = vec![0.0; oc.div_ceil(PANEL) * icb * taps * PANEL * PANEL];
+    for o in 0..oc {
+        for i in 0..ic {
+            for t in 0..taps {
+                let block = ((o / PANEL * icb + i / PANEL) * taps + t) * PANEL * PANEL;
+                out[block + i % PANEL * PANEL + o % PANEL] = w[(o * ic + i) * taps + t];
+            }
+        }
+    }
+    out
+}
+
+/// Packs weights `[out][in][kh][kw]` as `[out / 16][in][kh][kw][16 out]` for [`conv_first`].
+///
+/// # Panics
+/// If `w` is too short or there are groups.
+pub fn pack_first_weights(conv: &Conv2d, w: &[f32]) -> Vec<f32> {
+    conv.check();
+    assert_eq!(conv.groups, 1, "groups in a first layer");
+    let (k, oc) = (conv.channels.0 * conv.kernel.0 * conv.kernel.1, conv.channels.1);
+    crate::gemm::pack_b(k, oc, w, 1, k)
+}
+
+/// Scratch for [`conv_direct`], in floats: the input with its pads.
+pub fn direct_scratch(conv: &Conv2d) -> usize {
+    let (h, w) = conv.padded();
+    if conv.has_pads() { super::blocked_len(conv.batch, conv.channels.0, h * w) } else { 0 }
+}
+
+/// Scratch for [`conv_first`], in floats: the input with its pads.
+pub fn first_scratch(conv: &Conv2d) -> usize {
+    let (h, w) = conv.padded();
+    if conv.has_pads() { conv.batch * conv.channels.0 * h * w } else { 0 }
+}
+
+/// Convolution from NCHW16c to NCHW16c. The bias is per output channel; a residual has the layout of the output.
+///
+/// # Panics
+/// If the convolution is not [`Conv2d::is_direct`], or a slice is shorter than needed ([`Conv2d::input_len`],
+/// [`pack_conv_weights`], [`Conv2d::output_len`], [`direct_scratch`]).
+#[allow(clippy::too_many_arguments)]
+pub fn conv_direct(
+    isa: Isa,
+    par: &dyn Parallel,
+    conv: &Conv2d,
+    x: &[f32],
+    w: &[f32],
+    y: &mut [f32],
+    epilogue: &Epilogue<'_>,
+    scratch: &mut [f32],
+) {
+    conv.check();
+    assert!(conv.is_direct(), "groups are not whole channel blocks");
+    let (ic, oc) = (conv.channels.0 / conv.groups, conv.channels.1 / conv.groups);
+    let (kh, kw) = conv.kernel;
+    let (icb, ocb) = (ic.div_ceil(PANEL), oc.div_ceil(PANEL));
+    assert!(x.len() >= conv.input_len(), "x: slice too short");
+    assert!(w.len() >= conv.groups * ocb * icb * kh * kw * PANEL * PANEL, "weights: slice too short");
+    let x = pad(par, conv, conv.batch * conv.groups * icb, PANEL, x, scratch);
+    let (h, wd) = conv.padded();
+    let plane = h * wd * PANEL;
+    let (mut oh, mut ow) = conv.output();
+    let mut stride = conv.stride;
+    if kh * kw == 1 && stride == (1, 1) {
+        // Pixels of a pointwise convolution form one long row.
+        (oh, ow, stride) = (oh.min(1), oh * ow, (1, 1));
+    }
+    let plan = Plan {
+        batch: conv.batch,
+        groups: conv.groups,
+        oh,
+        ow,
+        x,
+        x_image: conv.groups * icb * plane,
+        x_group: icb * plane,
+        a_px: stride.1 * PANEL,
+        a_row: stride.0 * wd * PANEL,
+        reach: (kh - 1) * conv.dilation.0 + 1,
+        outer: icb,
+        counts: (kh, kw),
+        steps: (plane, conv.dilation.0 * wd * PANEL, conv.dilation.1 * PANEL),
+        k: PANEL,
+        k_last: if ic.is_multiple_of(PANEL) { PANEL } else { ic % PANEL },
+        w: w.as_ptr(),
+        ocb,
+        oc: conv.channels.1,
+        bias: std::ptr::null(),
+        y: std::ptr::null_mut(),
+        stages: epilogue.stages(y.as_ptr()),
+    };
+    plan.run(isa, par, conv, y, epilogue);
+}
+
+/// Convolution from plain NCHW with few channels to NCHW16c; otherwise as [`conv_direct`].
+///
+/// # Panics
+/// If there are groups, or a slice is shorter than needed ([`pack_first_weights`], [`Conv2d::output_len`],
+/// [`first_scratch`]).
+#[allow(clippy::too_many_arguments)]
+pub fn conv_first(
+    isa: Isa,
+    par: &dyn Parallel,
+    conv: &Conv2d,
+    x: &[f32],
+    w: &[f32],
+    y: &mut [f32],
+    epilogue: &Epilogue<'_>,
+    scratch: &mut [f32],
+) {
+    conv.check();
+    assert_eq!(conv.groups, 1, "groups in a first layer");
+    let (ic, oc) = conv.channels;
+    let (kh, kw) = conv.kernel;
+    assert!(x.len() >= conv.batch * ic * conv.input.0 * conv.input.1, "x: slice too short");
+    let ocb = oc.div_ceil(PANEL);
+    assert!(w.len() >= ocb * PANEL * ic * kh * kw, "weights: slice too short");
+    let x = pad(par, conv, conv.batch * ic, 1, x, scratch);
+    let (h, wd) = conv.padded();
+    let (oh, ow) = conv.output();
+    // A row of the kernel is contiguous in the input unless it is dilated.
+    let (columns, k) = if conv.dilation.1 == 1 { (1, kw) } else { (kw, 1) };
+    let plan = Plan {
+        batch: conv.batch,
+        groups: 1,
+        oh,
+        ow,
+        x,
+        x_image: ic * h * wd,
+        x_group: 0,
+        a_px: conv.stride.1,
+        a_row: conv.stride.0 * wd,
+        reach: (kh - 1) * conv.dilation.0 + 1,
+        outer: ic,
+        counts: (kh, columns),
+        steps: (h * wd, conv.dilation.0 * wd, conv.dilation.1),
+        k,
+        k_last: k,
+        w: w.as_ptr(),
+        ocb,
+        oc,
+        bias: std::ptr::null(),
+        y: std::ptr::null_mut(),
+        stages: epilogue.stages(y.as_ptr()),
+    };
+    plan.run(isa, par, conv, y, epilogue);
+}
+
+/// Copies `planes` images of `unit`-float pixels between their pads, if there are any; returns what to read.
+fn pad(par: &dyn Parallel, conv: &Conv2d, planes: usize, unit: usize, x: &[f32], scratch: &mut [f32]) -> *const f32 {
+    if !conv.has_pads() {
+        return x.as_ptr();
+    }
+    let ((h, w), (ph, pw)) = (conv.input, conv.padded());
+    let (row, to_row) = (w * unit, pw * unit);
+    let left = conv.pads_begin.1 * unit;
+    assert!(scratch.len() >= planes * ph * to_row, "scratch: slice too short");
+    let to = Shared::new(scratch);
+    ranges(par, planes * ph, to_row, |r| {
+        for i in r {
+            // SAFETY: row `i` lies within the scratch memory and belongs to one task.
+            let out = unsafe { std::slice::from_raw_parts_mut(to.get().add(i * to_row), to_row) };
+            let (plane, y) = (i / ph, (i % ph).wrapping_sub(conv.pads_begin.0));
+            if y < h {
+                let from = (plane * h + y) * row;
+                out[..left].fill(0.0);
+                out[left..left + row].copy_from_slice(&x[from..from + row]);
+                out[left + row..].fill(0.0);
+            } else {
+                out.fill(0.0);
+            }
+        }
+    });
+    scratch.as_ptr()
+}
+
+/// A convolution as the tiles see it. Distances are in floats.
+struct Plan {
+    batch: usize,
+    groups: usize,
+    oh: usize,
+    ow: usize,
+    /// Input with pads, the distance between images and between groups.
+    x: *const f32,
+    x_image: usize,
+    x_group: usize,
+    /// Distance of the inputs of neighbouring outputs in a row, and of neighbouring rows.
+    a_px: usize,
+    a_row: usize,
+    /// Input rows that one output row needs.
+    reach: usize,
+    /// Taps are `outer x counts.0 x counts.1`, `steps` apart, with `k` terms each (`k_last` in the last `outer`).
+    outer: usize,
+    counts: (usize, usize),
+    steps: (usize, usize, usize),
+    k: usize,
+    k_last: usize,
+    w: *const f32,
+    /// Output blocks of one group, and output channels in all.
+    ocb: usize,
+    oc: usize,
+    bias: *const f32,
+    y: *mut f32,
+    stages: Stages,
+}
+
+// SAFETY: tasks write disjoint rows and blocks of the output and only read the rest.
+unsafe impl Sync for Plan {}
+
+impl Plan {
+    /// Checks the output side and runs the convolution.
+    fn run(mut self, isa: Isa, par: &dyn Parallel, conv: &Conv2d, y: &mut [f32], epilogue: &Epilogue<'_>) {
+        assert!(y.len() >= conv.output_len(), "y: slice too short");
+        check_residual(epilogue, conv.output_len());
+        self.bias = channel_bias(epilogue, self.oc);
+        self.y = y.as_mut_ptr();
+        if self.batch * self.oc * self.oh * self.ow == 0 {
+            return;
+        }
+        let (strips, parts) = self.cut(par);
+        let per_image = self.groups * strips * parts;
+        let plan = &self;
+        par.run(self.batch * per_image, &|i| {
+            let (image, rest) = (i / per_image, i % per_image);
+            let (group, rest) = (rest / (strips * parts), rest % (strips * parts));
+            let (rows, cols) = if plan.oh == 1 {
+                (0..1, part(plan.ow, strips, rest / parts))
+            } else {
+                (part(plan.oh, strips, rest / parts), 0..plan.ow)
+            };
+            isa.run(Strip { plan, image, group, rows, cols, blocks: part(plan.ocb, parts, rest % parts) });
+        });
+    }
+
+    /// Into how many strips of rows (of pixels, if there is one row) and parts of the output blocks to cut each group.
+    fn cut(&self, par: &dyn Parallel) -> (usize, usize) {
+        let units = if self.oh == 1 { self.ow } else { self.oh };
+        let touched = self.outer * (self.a_row * (self.oh - 1) + self.a_px * self.ow + self.a_row * self.reach / 2);
+        // Strips that are too low read most rows twice.
+        let lowest = if self.oh == 1 { 64 } else { (2 * self.reach).max(4) };
+        let least = touched.div_ceil(STRIP).min(units / lowest).max(1);
+        let cost = self.ocb
+            * PANEL
+            * self.outer
+            * self.counts.0
+            * self.counts.1
+            * self.k
+            * if self.oh == 1 { 1 } else { self.ow };
+        let threads = crate::par::cut(par, self.batch * self.groups * units * self.ocb, cost / self.ocb).max(1);
+        if threads == 1 {
+            return (least, 1);
+        }
+        let images = self.batch * self.groups;
+        let mut best = (usize::MAX, (least, 1));
+        for strips in least..=units.min(least + 2 * threads) {
+            for parts in 1..=self.ocb.min(2 * threads) {
+                let rounds = (images * strips * parts).div_ceil(threads);
+                // The longest thread in rows x blocks, and a little for what every further cut reads again.
+                let work = rounds * units.div_ceil(strips) * self.ocb.div_ceil(parts);
+                let cost = work * 64 + strips + parts;
+                if cost < best.0 {
+                    best = (cost, (strips, parts));
+                }
+            }
+        }
+        best.1
+    }
+}
+
+/// The share of one task: a strip of one image for some output blocks of one group.
+struct Strip<'a> {
+    plan: &'a Plan,
+    image: usize,
+    group: usize,
+    rows: std::ops::Range<usize>,
+    cols: std::ops::Range<usize>,
+    blocks: std::ops::Range<usize>,
+}
+
+impl Kernel for Strip<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let p = self.plan;
+        let widest = S::tile_panels(self.rows.len() * self.cols.len());
+        let mut block = self.blocks.start;
+        while block < self.blocks.end {
+            let np = widest.min(1 << (self.blocks.end - block).ilog2());
+            // Even slices, so that none is left with a few taps.
+            let all = p.outer * p.counts.0 * p.counts.1;
+            let slices = all.div_ceil(MAX_TAPS).max(1);
+            for slice in 0..slices {
+                // SAFETY: blocks, rows and taps are those of a plan whose memory was checked.
+                unsafe { self.slice(s, block, np, part(all, slices, slice)) };
+            }
+            block += np;
+        }
+    }
+}
+
+impl Strip<'_> {
+    /// Adds the products of a range of at most [`MAX_TAPS`] taps to `np` output blocks.
+    ///
+    /// # Safety
+    /// The plan must be valid, and the ranges within it.
+    #[inline(always)]
+    unsafe fn slice<S: Simd>(&self, s: S, block: usize, np: usize, taps: std::ops::Range<usize>) {
+        let p = self.plan;
+        let per_outer = p.counts.0 * p.counts.1;
+        let last = taps.end == p.outer * per_outer;
+        // The last input block may have fewer channels.
+        let n_whole = if p.k_last == p.k {
+            taps.len()
+        } else {
+            (p.outer.saturating_sub(1) * per_outer).saturating_sub(taps.start)
+        };
+        let mut offsets = [0isize; MAX_TAPS];
+        for (offset, tap) in offsets.iter_mut().zip(taps.clone()) {
+            let (outer, rest) = (tap / per_outer, tap % per_outer);
+            *offset = (outer * p.steps.0 + rest / p.counts.1 * p.steps.1 + rest % p.counts.1 * p.steps.2) as isize;
+        }
+        let nv = np * PANEL / S::LANES;
+        let most = S::TILE_ROWS[nv.trailing_zeros() as usize];
+        let (height, width) = (self.rows.len(), self.cols.len());
+        // A tile takes part of a row, or several whole rows if they are short.
+        let row_tiles = height.div_ceil((most / width.min(most)).max(1));
+        let col_tiles = width.div_ceil(most);
+        let tiles = row_tiles * col_tiles;
+
+        let b_tap = p.k * PANEL;
+        let b_panel = p.outer * per_outer * b_tap;
+        let slice_len = (taps.len() * b_tap).max(1);
+        let step = (np * PANEL).div_ceil(tiles);
+        let plane = p.oh * p.ow * PANEL;
+        let first = self.group * p.ocb + block;
+        // SAFETY: all offsets are of existing blocks; prefetched and null pointers are moved with wrapping arithmetic.
+        unsafe {
+            let x = p.x.add(self.image * p.x_image + self.group * p.x_group);
+            let w = p.w.add(first * b_panel);
+            let b = w.add(taps.start * b_tap);
+            let next = if last { w.wrapping_add(np * b_panel) } else { b.wrapping_add(slice_len) };
+            let image = (self.image * p.groups * p.ocb + first) * plane;
+            for i in 0..tiles {
+                let rows = part(height, row_tiles, i / col_tiles);
+                let cols = part(width, col_tiles, i % col_tiles);
+                let (oy, ox) = (self.rows.start + rows.start, self.cols.start + cols.start);
+                let at = image + (oy * p.ow + ox) * PANEL;
+                let optional = |q: *const f32, at: usize| if q.is_null() { q } else { q.wrapping_add(at) };
+                let ahead = i * step * taps.len() * p.k;
+                let (mut rr, mut wt) = (rows.len(), cols.len());
+                let (mut px, mut row) = ((p.a_px, PANEL), (p.a_row, p.ow * PANEL));
+                if rr > wt {
+                    (rr, wt, px, row) = (wt, rr, row, px);
+                }
+                let t = Tile {
+                    a: x.add(oy * p.a_row + ox * p.a_px),
+                    taps: offsets.as_ptr(),
+                    n_taps: taps.len(),
+                    k: p.k,
+                    n_whole,
+                    k_last: p.k_last,
+                    a_px: px.0,
+                    a_row: row.0,
+                    b,
+                    b_tap,
+                    b_panel,
+                    c: p.y.add(at),
+                    c_px: px.1,
+                    c_row: row.1,
+                    c_panel: plane,
+                    cols: np * PANEL,
+                    bias_cols: (p.oc - first * PANEL).min(np * PANEL),
+                    accumulate: taps.start > 0 || p.stages.in_place,
+                    bias: if taps.start > 0 { std::ptr::null() } else { optional(p.bias, first * PANEL) },
+                    row_bias: std::ptr::null(),
+                    residual: if last { optional(p.stages.early, at) } else { std::ptr::null() },
+                    res_px: px.1,
+                    res_row: row.1,
+                    res_panel: plane,
+                    clamp: if last { p.stages.clamp } else { (f32::NEG_INFINITY, f32::INFINITY) },
+                    ahead: next.wrapping_add(ahead / slice_len * b_panel + ahead % slice_len),
+                    ahead_step: step,
+                };
+                tile(s, rr, wt, nv, &t);
+                if let (true, Some((activation, residual))) = (last, p.stages.late) {
+                    for panel in 0..np {
+                        s.call(LateRun {
+                            activation,
+                            residual: optional(residual, at + panel * plane),
+                            data: t.c.add(panel * plane),
+                            len: cols.len() * PANEL,
+                            rows: rows.len(),
+                            stride: (p.ow * PANEL, p.ow * PANEL),
+                        });
+                    }
+                }
+            }
+        }
+    }
+}
