@@ -1,6 +1,7 @@
 //! All operators, by family. A family's `mod.rs` lists its files and rows; nothing else names an operator's file.
 
 pub mod activation;
+pub mod image;
 pub mod index;
 pub mod math;
 pub mod movement;
@@ -10,4 +11,5 @@ pub mod shape;
 use crate::def::OpDef;
 
 /// The rows of all families.
-pub static FAMILIES: &[&[&OpDef]] = &[activation::ROWS, index::ROWS, math::ROWS, movement::ROWS, nn::ROWS, shape::ROWS];
+pub static FAMILIES: &[&[&OpDef]] =
+    &[activation::ROWS, image::ROWS, index::ROWS, math::ROWS, movement::ROWS, nn::ROWS, shape::ROWS];

@@ -57,7 +57,7 @@ pub(super) fn tuple_places(shape: &[usize], indices: View<'_>, batch: usize) -> 
     let batch_step = if batch == 0 { 0 } else { steps[batch - 1] };
     let values = integers(indices)?;
     let place = |t: usize| {
-        let base = if per_batch == 0 { 0 } else { t / per_batch * batch_step };
+        let base = t.checked_div(per_batch).unwrap_or(0) * batch_step;
         let parts = values[t * tuple..(t + 1) * tuple].iter().zip(addressed).zip(&steps[batch..]);
         parts.into_iter().try_fold(base, |at, ((i, extent), step)| Ok(at + index(*i, *extent)? * step))
     };
