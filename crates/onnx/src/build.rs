@@ -180,8 +180,16 @@ impl<'c, 'm> Builder<'c, 'm> {
                 break;
             }
         }
-        // Its definition failed, which is reported there.
+        self.lost(name);
         Err(Failed)
+    }
+
+    /// A value that checks found defined and that is not there: its node failed, and the error is reported there.
+    fn lost(&mut self, name: &str) {
+        if self.errors.is_empty() {
+            let message = format!("the value {:?} could not be built: this is a bug", clip(name));
+            self.report(ImportError::new(Code::Graph, message));
+        }
     }
 
     /// The name that a value of the current scope gets in the graph.
@@ -204,8 +212,13 @@ impl<'c, 'm> Builder<'c, 'm> {
 
     /// Ends the outermost graph; its outputs keep their names.
     pub(crate) fn finish(mut self, outputs: &[ValueRecord]) -> (Graph, Vec<ImportError>, BTreeMap<String, usize>) {
-        let values: Vec<(ValueId, &str)> =
-            outputs.iter().filter_map(|o| Some((self.lookup(&o.name)?, o.name.as_str()))).collect();
+        let mut values: Vec<(ValueId, &str)> = Vec::with_capacity(outputs.len());
+        for output in outputs {
+            match self.lookup(&output.name) {
+                Some(value) => values.push((value, &output.name)),
+                None => self.lost(&output.name),
+            }
+        }
         let mut graph = self.frames.pop().map(|f| f.graph).unwrap_or_default();
         graph.set_outputs(values.iter().map(|(v, _)| *v).collect());
         for (value, name) in values {
@@ -396,7 +409,13 @@ impl<'c, 'm> Builder<'c, 'm> {
             self.initializer(name, tensor);
         }
         self.nodes(&record.nodes);
-        let outputs: Vec<ValueId> = record.outputs.iter().filter_map(|o| self.lookup(&o.name)).collect();
+        let mut outputs = Vec::with_capacity(record.outputs.len());
+        for output in &record.outputs {
+            match self.lookup(&output.name) {
+                Some(value) => outputs.push(value),
+                None => self.lost(&output.name),
+            }
+        }
         let frame = self.frames.pop();
         let (mut graph, captures) = frame.map(|f| (f.graph, f.captures)).unwrap_or_default();
         graph.set_outputs(outputs);
@@ -444,8 +463,15 @@ impl<'c, 'm> Builder<'c, 'm> {
         self.nodes(&f.nodes);
         let found: Vec<Option<ValueId>> = f.outputs.iter().map(|o| self.lookup(o)).collect();
         self.frame().scopes.pop();
-        for ((name, made), value) in node.outputs.iter().zip(outputs).zip(found) {
-            let (Some(made), Some(value)) = (made, value) else { continue };
+        for (((name, made), value), result) in node.outputs.iter().zip(outputs).zip(found).zip(&f.outputs) {
+            let Some(made) = made else { continue };
+            let Some(value) = value else {
+                if f.inputs.contains(result) {
+                    let message = format!("its result {:?} is an operand that the call omits", clip(name));
+                    self.fail(node, ImportError::new(Code::Function, message));
+                }
+                continue;
+            };
             // A result that is an operand, or another result, gets a name of its own.
             let own = if taken.insert(value) { value } else { self.identity(node, value, &made) };
             self.scope().names.insert(name, own);

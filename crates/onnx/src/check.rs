@@ -280,6 +280,10 @@ impl<'m> Checker<'_, 'm> {
                 let message = format!("the function {} has no attribute {:?}", label(f), clip(&a.name));
                 self.node_error(Code::Attribute, node, opsets, message);
             }
+            if matches!(a.value, AttributeValue::Graph(_) | AttributeValue::Graphs(_)) {
+                let message = format!("the attribute {:?} passes a graph to a function", clip(&a.name));
+                self.node_error(Code::UnsupportedFeature, node, opsets, message);
+            }
         }
     }
 

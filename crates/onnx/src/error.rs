@@ -45,10 +45,12 @@ codes! {
     Utf8 = "E0104", Invalid;
     /// Messages are nested too deeply, or there are too many of them.
     WireLimit = "E0105", Limit;
-    /// The IR version is missing, too old or too new.
-    IrVersion = "E0201", Invalid;
+    /// The IR version is too old or too new.
+    IrVersion = "E0201", Unsupported;
     /// The table of opset imports is missing, contradictory or out of range.
     Opset = "E0202", Invalid;
+    /// An opset newer than this compiler.
+    OpsetTooNew = "E0203", Unsupported;
     /// A tensor's element type is undefined or unknown.
     ElementType = "E0301", Invalid;
     /// A tensor's dims and data do not agree, or data sits in the wrong field.
@@ -71,6 +73,8 @@ codes! {
     Function = "E0406", Invalid;
     /// Inlining of functions or nesting of subgraphs exceeds the limits.
     ExpansionLimit = "E0407", Limit;
+    /// A shape or a value given by the caller that does not fit the model's inputs.
+    Override = "E0408", Invalid;
     /// No such operator (in this opset) in this compiler.
     UnsupportedOp = "E0501", Unsupported;
     /// A feature of the format that this compiler does not support.

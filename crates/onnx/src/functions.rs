@@ -5,7 +5,7 @@
 //! [`MAX_INLINED_BYTES`] of constants. This is computed on the call graph, before anything is inlined.
 
 use crate::error::{Code, ImportError, clip};
-use crate::model::{AttributeValue, FunctionRecord, ModelRecord, NodeRecord, TensorRecord};
+use crate::model::{AttributeRecord, AttributeValue, FunctionRecord, ModelRecord, NodeRecord, TensorRecord};
 use crate::opsets::Opsets;
 use crate::order::subgraphs;
 use std::collections::BTreeMap;
@@ -61,6 +61,11 @@ impl<'m> Functions<'m> {
             functions.list.push(Function { record: f, opsets });
             if functions.by_key.insert(key, i).is_some() {
                 return error(format!("the function {} is defined twice", label(f)));
+            }
+            let graphs = |a: &AttributeRecord| matches!(a.value, AttributeValue::Graph(_) | AttributeValue::Graphs(_));
+            if f.attribute_defaults.iter().any(graphs) {
+                let message = format!("the function {} has an attribute that is a graph", label(f));
+                return Err(ImportError::new(Code::UnsupportedFeature, message).at(format!("functions[{i}]")));
             }
             for (kind, names) in [("input", &f.inputs), ("output", &f.outputs)] {
                 let mut sorted: Vec<&String> = names.iter().collect();

@@ -146,12 +146,11 @@ pub fn import(mut files: Files, options: &Options) -> Result<Imported, Vec<Impor
 fn versions(model: &ModelRecord) -> Result<Opsets, Vec<ImportError>> {
     let mut errors = Vec::new();
     let version = model.ir_version;
-    if !IR_VERSIONS.contains(&version) {
+    if version == 0 {
+        errors.push(ImportError::new(Code::NotOnnx, "this is not an ONNX model: it has no IR version"));
+    } else if !IR_VERSIONS.contains(&version) {
         let (first, last) = (IR_VERSIONS.start(), IR_VERSIONS.end());
-        let message = match version {
-            0 => "the model has no IR version".to_owned(),
-            _ => format!("the IR version {version} is not in the supported range {first} to {last}"),
-        };
+        let message = format!("the IR version {version} is not in the supported range {first} to {last}");
         errors.push(ImportError::new(Code::IrVersion, message));
     }
     match Opsets::new(&model.opset_imports) {
@@ -233,7 +232,15 @@ fn input_types<'m>(
         }
     }
     for name in options.shapes.keys().filter(|n| !types.iter().any(|(t, _)| t == n)) {
-        errors.push(ImportError::new(Code::Type, format!("a shape is given for {name:?}, which is no input")));
+        errors.push(ImportError::new(Code::Override, format!("a shape is given for {name:?}, which is no input")));
+    }
+    for (name, value) in &options.dims {
+        if *value < 0 {
+            errors.push(ImportError::new(Code::Override, format!("the value {value} of the dim {name:?} is negative")));
+        }
+        if !declared.made(name) {
+            errors.push(ImportError::new(Code::Override, format!("no input has a dim named {name:?}")));
+        }
     }
     if errors.is_empty() { Ok((types, defaults)) } else { Err(errors) }
 }
@@ -248,7 +255,10 @@ fn overridden(name: &str, ty: Type, options: &Options) -> Result<Type, ImportErr
         {
             let shown: Vec<String> = shape.iter().map(Dim::to_string).collect();
             let message = format!("the shape given, [{}], does not fit the declared one: {tensor}", shown.join(","));
-            return Err(ImportError::new(Code::Type, message));
+            return Err(ImportError::new(Code::Override, message));
+        }
+        if let Some(dim) = shape.iter().find(|d| d.as_const().is_some_and(|d| d < 0)) {
+            return Err(ImportError::new(Code::Override, format!("the extent {dim} is negative")));
         }
         tensor.shape = Some(shape.clone());
     }

@@ -11,8 +11,8 @@
 //! | `types`, `build` | declared types; the graph, with functions inlined and types inferred |
 //! | [`import`](mod@import) | the stages in order |
 //!
-//! Guarantees: whatever the bytes are, an import ends with a graph or with located errors, in memory
-//! proportional to the file; it never reads outside of the model's folder. Deliberately absent: optimisation.
+//! Guarantees: whatever the bytes are, an import ends with a graph or with located errors, in memory bounded by the
+//! size of the file and the documented limits; it never reads outside of the model's folder. Deliberately absent: optimisation.
 
 mod build;
 mod check;

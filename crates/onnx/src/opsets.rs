@@ -22,8 +22,8 @@ impl Opsets {
                 .ok_or_else(|| error(format!("the opset version {version} of {:?} is out of range", clip(shown))))?;
             if key.is_empty() && number > planc_ops::NEWEST_OPSET {
                 let newest = planc_ops::NEWEST_OPSET;
-                return Err(error(format!("opset {number} is newer than the newest supported one, {newest}"))
-                    .help("export the model with an older opset"));
+                let message = format!("opset {number} is newer than the newest supported one, {newest}");
+                return Err(ImportError::new(Code::OpsetTooNew, message).help("export the model with an older opset"));
             }
             if let Some(other) = table.insert(key.to_owned(), number)
                 && other != number
@@ -69,8 +69,9 @@ mod tests {
 
     #[test]
     fn contradictions_and_ranges() {
-        for bad in [&[("", 17), ("ai.onnx", 18)][..], &[("", 0)], &[("", -1)], &[("", 29)], &[("x", 1 << 32)]] {
+        for bad in [&[("", 17), ("ai.onnx", 18)][..], &[("", 0)], &[("", -1)], &[("x", 1 << 32)]] {
             assert_eq!(table(bad).unwrap_err().code, Code::Opset, "{bad:?}");
         }
+        assert_eq!(table(&[("", 29)]).unwrap_err().code, Code::OpsetTooNew);
     }
 }

@@ -20,6 +20,8 @@ const MAX_TYPE_DEPTH: usize = 8;
 #[derive(Default)]
 pub(crate) struct Declared {
     symbols: BTreeSet<String>,
+    /// Symbols that types were made with.
+    used: BTreeSet<String>,
 }
 
 impl Declared {
@@ -32,6 +34,11 @@ impl Declared {
             TypeRecord::Sequence(Some(t)) | TypeRecord::Optional(Some(t)) => self.note(t),
             _ => {}
         }
+    }
+
+    /// Whether a type was made with this symbol.
+    pub(crate) fn made(&self, symbol: &str) -> bool {
+        self.used.contains(symbol)
     }
 
     /// The type that `record` declares for the value `name`.
@@ -79,14 +86,24 @@ impl Declared {
         if let DimRecord::Value(value @ 0..) = record {
             return Dim::from(*value);
         }
-        if let Some(symbol) = symbol(record) {
-            return symbol.parse::<u32>().map_or_else(|_| Dim::sym(symbol), |value| Dim::from(i64::from(value)));
-        }
-        let mut made = format!("{name}.d{axis}");
-        while self.symbols.contains(&made) {
-            made.push('_');
-        }
-        Dim::sym(&made)
+        let name = match symbol(record) {
+            Some(symbol) => {
+                if let Ok(value) = symbol.parse::<u32>() {
+                    return Dim::from(i64::from(value));
+                }
+                symbol.to_owned()
+            }
+            None => {
+                let mut made = format!("{name}.d{axis}");
+                while self.symbols.contains(&made) {
+                    made.push('_');
+                }
+                made
+            }
+        };
+        let dim = Dim::sym(&name);
+        self.used.insert(name);
+        dim
     }
 }
 

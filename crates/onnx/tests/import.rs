@@ -188,6 +188,8 @@ fn function_mistakes() {
     assert_eq!((e.code, e.message.as_str()), (Code::Attribute, "the function loc.F has no attribute \"beta\""));
     let e = build(function("F", &["p"], &["q"], relu()), call(&["y", "z"]));
     assert_eq!(e.code, Code::Arity);
+    let e = build(function("F", &["p", "o"], &["o"], vec![]), call(&["y"]));
+    assert_eq!(e.message, "its result \"y\" is an operand that the call omits");
     let e = build(function("F", &["p"], &["none"], relu()), call(&["y"]));
     assert_eq!(e.code, Code::Function);
     let e = build(function("F", &["p"], &["q"], vec![node("Relu", &["x"], &["q"])]), call(&["y"]));
@@ -256,11 +258,16 @@ fn shapes_and_dims_can_be_given() {
     assert_eq!(outputs(&import_with(&m, &options).unwrap().graph), ["y: f32[1,2,3]"]);
     for wrong in [shape(&[1, 2, 4]), shape(&[1, 2])] {
         options.shapes.insert("x".into(), wrong);
-        assert_eq!(import_with(&m, &options).unwrap_err()[0].code, Code::Type);
+        assert_eq!(import_with(&m, &options).unwrap_err()[0].code, Code::Override);
+    }
+    for (dim, value) in [("M", 4), ("N", -1)] {
+        let mut options = Options::default();
+        options.dims.insert(dim.into(), value);
+        assert_eq!(import_with(&m, &options).unwrap_err()[0].code, Code::Override);
     }
     let mut options = Options::default();
     options.shapes.insert("z".into(), shape(&[1]));
-    assert_eq!(import_with(&m, &options).unwrap_err()[0].code, Code::Type);
+    assert_eq!(import_with(&m, &options).unwrap_err()[0].code, Code::Override);
 }
 
 #[test]
@@ -277,7 +284,8 @@ fn versions_are_checked() {
     assert_eq!(code(&[("", 17)], 2), Err(Code::IrVersion));
     assert_eq!(code(&[("", 17)], 15), Err(Code::IrVersion));
     assert_eq!(code(&[], 8), Err(Code::Opset));
-    assert_eq!(code(&[("", 29)], 8), Err(Code::Opset));
+    assert_eq!(code(&[("", 29)], 8), Err(Code::OpsetTooNew));
+    assert_eq!(code(&[("", 17)], 0), Err(Code::NotOnnx));
     assert_eq!(code(&[("", 17), ("ai.onnx", 16)], 8), Err(Code::Opset));
     assert_eq!(code(&[("com.example", 1)], 8), Err(Code::UnsupportedOp));
 }
