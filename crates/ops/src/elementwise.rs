@@ -1,8 +1,10 @@
 //! What elementwise operators share: broadcasting inference, evaluation loops, lowering to `Map`.
 
+use crate::TypeSet;
 use crate::cx::{EvalCx, InferCx, LowerCx, Lowered, operand};
 use crate::error::OpError;
-use planc_kir::{ExprBuilder, Inst, Kernel, Num, Reg};
+use crate::scalar::{Scalar, Wide};
+use planc_kir::{BinOp, ExprBuilder, Inst, Kernel, Num, Reg, UnOp};
 use planc_tensor::{DType, Dim, Element, Tensor, View, bf16, broadcast, broadcast_strides, f16};
 
 /// Inference: result 0 has the type of operand 0.
@@ -155,23 +157,47 @@ pub fn map2<T: Element, U: Element, V: Element>(
     Ok(Tensor::new(shape, out)?)
 }
 
-/// A function of floats: as given for f32 and f64, through f32 for the 16-bit types.
+/// `f` of every float, computed in `f64` and rounded once.
 ///
 /// # Errors
-/// For other dtypes.
-pub fn float1(x: View<'_>, f: fn(f32) -> f32, d: fn(f64) -> f64) -> Result<Tensor, OpError> {
+/// For dtypes that are not floats of 16 bits or more.
+pub fn map_float(x: View<'_>, f: impl Fn(f64) -> f64) -> Result<Tensor, OpError> {
+    let apply = |v: f64| Wide::Float(f(v));
     match x.dtype() {
-        DType::F32 => map1::<f32, f32>(x, f),
-        DType::F64 => map1::<f64, f64>(x, d),
-        DType::F16 => map1::<f16, f16>(x, |v| f16::from_f32(f(v.to_f32()))),
-        DType::BF16 => map1::<bf16, bf16>(x, |v| bf16::from_f32(f(v.to_f32()))),
+        DType::F32 => map1(x, |v: f32| f32::narrow(apply(v.into()))),
+        DType::F64 => map1(x, |v: f64| f(v)),
+        DType::F16 => map1(x, |v: f16| f16::narrow(apply(v.into()))),
+        DType::BF16 => map1(x, |v: bf16| bf16::narrow(apply(v.into()))),
         t => Err(OpError::type_(format!("does not take {t}"))),
     }
 }
 
-/// Runs `$body` with `$t` the Rust type of `$dtype`, for the integer types; gives `$other` for others.
+/// Evaluation of a function of floats of operand 0; see [`map_float`].
+///
+/// # Errors
+/// As [`map_float`].
+pub fn eval_float(inputs: &[Option<View<'_>>], f: impl Fn(f64) -> f64) -> Result<Vec<Tensor>, OpError> {
+    Ok(vec![map_float(only(inputs)?, f)?])
+}
+
+/// Evaluation of a variadic operator: `f` of operands 0 and 1, of that and operand 2, and so on.
+///
+/// # Errors
+/// As `f`, and when there is no operand.
+pub fn eval_fold(
+    inputs: &[Option<View<'_>>],
+    f: impl Fn(&[Option<View<'_>>]) -> Result<Tensor, OpError>,
+) -> Result<Vec<Tensor>, OpError> {
+    let mut acc = only(inputs)?.to_tensor();
+    for i in 1..inputs.len() {
+        acc = f(&[Some(acc.view()), Some(operand(inputs, i)?)])?;
+    }
+    Ok(vec![acc])
+}
+
+/// Runs `$body` with `$t` the Rust type of `$dtype`, for the signed integer types; gives `$other` for others.
 #[macro_export]
-macro_rules! dispatch_int {
+macro_rules! dispatch_signed {
     ($dtype:expr, $t:ident => $body:expr, $other:expr) => {{
         use planc_tensor::DType as D;
         match $dtype {
@@ -191,6 +217,17 @@ macro_rules! dispatch_int {
                 type $t = i64;
                 $body
             }
+            _ => $other,
+        }
+    }};
+}
+
+/// Runs `$body` with `$t` the Rust type of `$dtype`, for the integer types; gives `$other` for others.
+#[macro_export]
+macro_rules! dispatch_int {
+    ($dtype:expr, $t:ident => $body:expr, $other:expr) => {{
+        use planc_tensor::DType as D;
+        match $dtype {
             D::U8 => {
                 type $t = u8;
                 $body
@@ -207,7 +244,35 @@ macro_rules! dispatch_int {
                 type $t = u64;
                 $body
             }
-            _ => $other,
+            d => $crate::dispatch_signed!(d, $t => $body, $other),
+        }
+    }};
+}
+
+/// Runs `$body` with `$t` the Rust type of `$dtype`, for integers and floats of 16 bits or more; gives `$other` for
+/// others.
+#[macro_export]
+macro_rules! dispatch_numeric {
+    ($dtype:expr, $t:ident => $body:expr, $other:expr) => {{
+        use planc_tensor::DType as D;
+        match $dtype {
+            D::F32 => {
+                type $t = f32;
+                $body
+            }
+            D::F64 => {
+                type $t = f64;
+                $body
+            }
+            D::F16 => {
+                type $t = planc_tensor::f16;
+                $body
+            }
+            D::BF16 => {
+                type $t = planc_tensor::bf16;
+                $body
+            }
+            d => $crate::dispatch_int!(d, $t => $body, $other),
         }
     }};
 }
@@ -256,24 +321,41 @@ macro_rules! numeric2 {
     }};
 }
 
+/// Whether programs of `Map` kernels compute with `dtype`.
+fn computes(dtype: DType) -> bool {
+    dtype == DType::Bool || TypeSet::NUMERIC.has(dtype)
+}
+
 /// Lowers to a `Map` whose program `build` writes; its registers are the operands, one-element constants as constants.
-/// `None` from `build`: the reference evaluation.
+/// `None` from `build`, an omitted operand or an element type without arithmetic: the reference evaluation.
 pub fn lower_map(cx: &LowerCx<'_>, build: impl Fn(&mut ExprBuilder, &[Reg]) -> Option<Reg>) -> Lowered {
+    lower_map_optional(cx, |b, x| build(b, &x.iter().copied().collect::<Option<Vec<Reg>>>()?))
+}
+
+/// As [`lower_map`] where operands may be omitted.
+pub fn lower_map_optional(
+    cx: &LowerCx<'_>,
+    build: impl Fn(&mut ExprBuilder, &[Option<Reg>]) -> Option<Reg>,
+) -> Lowered {
     let mut b = ExprBuilder::new(&[]);
     let (mut operands, mut regs) = (vec![], vec![]);
     for i in 0..cx.input_count() {
+        if !cx.has(i) {
+            regs.push(None);
+            continue;
+        }
         let Ok(ty) = cx.tensor(i) else { return Lowered::Reference };
-        if ty.dtype.size().is_none() {
+        if !computes(ty.dtype) {
             return Lowered::Reference;
         }
         match cx.constant(i).and_then(scalar_of) {
             Some(n) => match b.push(Inst::Const(ty.dtype, n)) {
-                Ok(reg) => regs.push(reg),
+                Ok(reg) => regs.push(Some(reg)),
                 Err(_) => return Lowered::Reference,
             },
             None => {
                 let n = b.add_arg(ty.dtype);
-                regs.push(b.arg(n));
+                regs.push(Some(b.arg(n)));
                 operands.push(i);
             }
         }
@@ -282,6 +364,45 @@ pub fn lower_map(cx: &LowerCx<'_>, build: impl Fn(&mut ExprBuilder, &[Reg]) -> O
         Some(result) => Lowered::Kernel { kernel: Kernel::Map(b.finish(result)), operands },
         None => Lowered::Reference,
     }
+}
+
+/// Lowers to one operation of operand 0.
+pub fn lower_unary(cx: &LowerCx<'_>, op: UnOp) -> Lowered {
+    lower_map(cx, |b, x| Some(b.unary(op, *x.first()?)))
+}
+
+/// Lowers to one operation of operands 0 and 1.
+pub fn lower_binary(cx: &LowerCx<'_>, op: BinOp) -> Lowered {
+    lower_map(cx, |b, x| match *x {
+        [x, y] => Some(b.binary(op, x, y)),
+        _ => None,
+    })
+}
+
+/// Lowers a variadic operator to `op` of all operands, first to last.
+pub fn lower_fold(cx: &LowerCx<'_>, op: BinOp) -> Lowered {
+    lower_map(cx, |b, x| fold(b, op, x))
+}
+
+/// `op` of all of `x`, first to last; `None` without any.
+pub fn fold(b: &mut ExprBuilder, op: BinOp, x: &[Reg]) -> Option<Reg> {
+    x.iter().copied().reduce(|acc, v| b.binary(op, acc, v))
+}
+
+/// Lowers a formula of several steps over floats: 16-bit operands are widened to f32 and the result is rounded once.
+pub fn lower_formula(cx: &LowerCx<'_>, build: impl Fn(&mut ExprBuilder, &[Reg]) -> Option<Reg>) -> Lowered {
+    lower_map(cx, |b, x| {
+        let dtype = b.type_of(*x.first()?);
+        let wide = compute_type(dtype);
+        let x: Vec<Reg> = x.iter().map(|r| b.cast(wide, *r)).collect();
+        let y = build(b, &x)?;
+        Some(b.cast(dtype, y))
+    })
+}
+
+/// The type in which formulas over `dtype` compute: f32 for the 16-bit floats.
+pub fn compute_type(dtype: DType) -> DType {
+    if matches!(dtype, DType::F16 | DType::BF16) { DType::F32 } else { dtype }
 }
 
 /// The element of a one-element constant that an expression can hold.

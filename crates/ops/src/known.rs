@@ -4,7 +4,7 @@
 
 use crate::cx::InferCx;
 use crate::error::OpError;
-use planc_tensor::Dim;
+use planc_tensor::{DType, Dim};
 
 /// Says that result 0 has the elements of operand 0: for operators that only change the shape or the type.
 pub fn pass_through(cx: &mut InferCx<'_>) {
@@ -25,16 +25,47 @@ pub fn set_if_flat(cx: &mut InferCx<'_>, i: usize, known: Option<Vec<Dim>>) {
     cx.set_known(i, known);
 }
 
+/// Says what an elementwise operator of one operand gives, where `f` knows it for every element.
+pub fn map(cx: &mut InferCx<'_>, f: impl Fn(&Dim) -> Option<Dim>) {
+    let known = cx.known(0).filter(|_| counts(cx)).and_then(|x| x.iter().map(f).collect());
+    set_if_flat(cx, 0, known);
+}
+
 /// Says what an elementwise operator of two operands gives, where `f` knows it for every element.
 pub fn combine(cx: &mut InferCx<'_>, f: impl Fn(&Dim, &Dim) -> Option<Dim>) {
-    let (Some(a), Some(b)) = (cx.known(0), cx.known(1)) else { return };
-    let n = if a.len() == b.len() || b.len() == 1 { a.len() } else { b.len() };
-    if (a.len() != n && a.len() != 1) || (b.len() != n && b.len() != 1) {
+    if !counts(cx) {
         return;
     }
-    let at = |v: &[Dim], i: usize| v[if v.len() == 1 { 0 } else { i }].clone();
-    let known = (0..n).map(|i| f(&at(&a, i), &at(&b, i))).collect();
-    cx.set_known(0, known);
+    let (Some(a), Some(b)) = (cx.known(0), cx.known(1)) else { return };
+    let known = zip(&a, &b, f);
+    set_if_flat(cx, 0, known);
+}
+
+/// As [`combine`] for any number of operands: `f` of operands 0 and 1, of that and operand 2, and so on.
+pub fn combine_all(cx: &mut InferCx<'_>, f: impl Fn(&Dim, &Dim) -> Option<Dim>) {
+    if !counts(cx) {
+        return;
+    }
+    let all: Option<Vec<Vec<Dim>>> = (0..cx.input_count()).map(|i| cx.known(i)).collect();
+    let mut all = all.unwrap_or_default().into_iter();
+    let first = all.next();
+    let known = all.fold(first, |acc, x| zip(&acc?, &x, &f));
+    set_if_flat(cx, 0, known);
+}
+
+/// `f` of every pair of elements, where one of the lists may have one element for all of the other's.
+pub fn zip(a: &[Dim], b: &[Dim], f: impl Fn(&Dim, &Dim) -> Option<Dim>) -> Option<Vec<Dim>> {
+    let n = if b.len() == 1 { a.len() } else { b.len() };
+    if (a.len() != n && a.len() != 1) || (b.len() != n && b.len() != 1) {
+        return None;
+    }
+    let at = |v: &'_ [Dim], i: usize| v[if v.len() == 1 { 0 } else { i }].clone();
+    (0..n).map(|i| f(&at(a, i), &at(b, i))).collect()
+}
+
+/// Whether operand 0 is of a type in which arithmetic on extents does not wrap.
+fn counts(cx: &InferCx<'_>) -> bool {
+    cx.dtype(0).is_ok_and(|t| t == DType::Bool || holds_extents(t))
 }
 
 /// The product of all extents.
@@ -105,4 +136,46 @@ pub fn slice_axis(extent: &Dim, start: &Dim, end: &Dim, step: i64) -> Option<(Di
         let count = (start.clone() - end).ceil_div(&c(step.checked_neg()?)).maximum(&c(0));
         Some((start, count))
     }
+}
+
+/// Whether `dtype` holds every extent, so that conversions between such types change nothing.
+pub fn holds_extents(dtype: DType) -> bool {
+    matches!(dtype, DType::I64 | DType::U64 | DType::I32 | DType::U32)
+}
+
+/// Whether `d` cannot be negative.
+pub fn non_negative(d: &Dim) -> bool {
+    d.at_least() >= Some(0)
+}
+
+/// `a / b` rounded towards zero, where that is known.
+pub fn quotient(a: &Dim, b: &Dim) -> Option<Dim> {
+    if let (Some(a), Some(b)) = (a.as_const(), b.as_const()) {
+        return Some(Dim::from(if b == 0 { 0 } else { a.wrapping_div(b) }));
+    }
+    // An exact quotient of polynomials says nothing where the divisor is 0.
+    let divisor = b.as_const().filter(|b| *b > 0)?;
+    a.exact_div(b).or_else(|| non_negative(a).then(|| a.floor_div(&Dim::from(divisor))))
+}
+
+/// `a - floor(a / b) * b`, where that is known.
+pub fn remainder(a: &Dim, b: &Dim) -> Option<Dim> {
+    b.as_const().filter(|b| *b > 0).map(|_| a.modulo(b))
+}
+
+/// How `a` compares with `b` whatever the symbols are.
+pub fn order(a: &Dim, b: &Dim) -> Option<std::cmp::Ordering> {
+    let d = a.clone() - b.clone();
+    if let Some(d) = d.as_const() {
+        return Some(d.cmp(&0));
+    }
+    if d.at_least() >= Some(1) {
+        return Some(std::cmp::Ordering::Greater);
+    }
+    ((-d).at_least() >= Some(1)).then_some(std::cmp::Ordering::Less)
+}
+
+/// Says what a comparison gives, where the order of every pair is known.
+pub fn compare(cx: &mut InferCx<'_>, holds: impl Fn(std::cmp::Ordering) -> bool) {
+    combine(cx, |a, b| order(a, b).map(|o| Dim::from(i64::from(holds(o)))));
 }

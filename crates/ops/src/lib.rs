@@ -4,18 +4,26 @@
 //! A row says everything: schema, upgrades from old opsets, inference, reference evaluation, lowering, cases.
 //! Deliberately absent: backends, file formats, and any second list of operators.
 
+pub mod cast;
 pub mod convolve;
 mod cx;
 mod def;
 pub mod elementwise;
 mod error;
+mod extremum;
 pub mod floats;
 pub mod indexing;
 mod infer;
 pub mod known;
+pub mod minifloat;
 pub mod normalize;
 pub mod ops;
 pub mod product;
+mod reduction;
+mod rowwise;
+mod running;
+pub mod scalar;
+mod schema;
 mod table;
 pub mod window;
 

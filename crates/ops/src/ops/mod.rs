@@ -3,13 +3,24 @@
 pub mod activation;
 pub mod image;
 pub mod index;
+pub mod logic;
 pub mod math;
 pub mod movement;
 pub mod nn;
+pub mod reduce;
 pub mod shape;
 
 use crate::def::OpDef;
 
 /// The rows of all families.
-pub static FAMILIES: &[&[&OpDef]] =
-    &[activation::ROWS, image::ROWS, index::ROWS, math::ROWS, movement::ROWS, nn::ROWS, shape::ROWS];
+pub static FAMILIES: &[&[&OpDef]] = &[
+    activation::ROWS,
+    image::ROWS,
+    index::ROWS,
+    logic::ROWS,
+    math::ROWS,
+    movement::ROWS,
+    nn::ROWS,
+    reduce::ROWS,
+    shape::ROWS,
+];

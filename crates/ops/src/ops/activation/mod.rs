@@ -1,8 +1,50 @@
-//! Activations: elementwise functions of one operand that networks put after linear layers.
+//! Activations: functions that networks put after linear layers.
 
+mod celu;
+mod dropout;
+mod elu;
+mod gelu;
+mod hard_sigmoid;
+mod hard_swish;
+mod hardmax;
+mod leaky_relu;
+mod log_softmax;
+mod mish;
+mod prelu;
 mod relu;
+mod selu;
+mod shrink;
+mod sigmoid;
+mod softmax;
+mod softplus;
+mod softsign;
+mod swish;
+mod tanh;
+mod thresholded_relu;
 
 use crate::def::OpDef;
 
 /// The rows of the family.
-pub const ROWS: &[&OpDef] = &[&relu::OP];
+pub const ROWS: &[&OpDef] = &[
+    &celu::OP,
+    &dropout::OP,
+    &elu::OP,
+    &gelu::OP,
+    &hard_sigmoid::OP,
+    &hard_swish::OP,
+    &hardmax::OP,
+    &leaky_relu::OP,
+    &log_softmax::OP,
+    &mish::OP,
+    &prelu::OP,
+    &relu::OP,
+    &selu::OP,
+    &shrink::OP,
+    &sigmoid::OP,
+    &softmax::OP,
+    &softplus::OP,
+    &softsign::OP,
+    &swish::OP,
+    &tanh::OP,
+    &thresholded_relu::OP,
+];

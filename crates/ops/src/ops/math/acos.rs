@@ -1,0 +1,16 @@
+//! Acos: inverse cosine; NaN outside -1 to 1.
+
+use crate::elementwise::{eval_float, lower_unary};
+use crate::{OpDef, Param, schema};
+use planc_kir::UnOp;
+
+/// The row of Acos.
+pub const OP: OpDef = OpDef {
+    name: "Acos",
+    since: 7,
+    inputs: &[Param::req("input", "T")],
+    outputs: &[Param::req("output", "T")],
+    eval: Some(|_, inputs| eval_float(inputs, libm::acos)),
+    lower: |cx| lower_unary(cx, UnOp::Acos),
+    ..schema::UNARY
+};

@@ -1,0 +1,16 @@
+//! Cos: cosine of radians.
+
+use crate::elementwise::{eval_float, lower_unary};
+use crate::{OpDef, Param, schema};
+use planc_kir::UnOp;
+
+/// The row of Cos.
+pub const OP: OpDef = OpDef {
+    name: "Cos",
+    since: 7,
+    inputs: &[Param::req("input", "T")],
+    outputs: &[Param::req("output", "T")],
+    eval: Some(|_, inputs| eval_float(inputs, libm::cos)),
+    lower: |cx| lower_unary(cx, UnOp::Cos),
+    ..schema::UNARY
+};
