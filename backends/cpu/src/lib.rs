@@ -1,1 +1,10 @@
-//! CPU backend: kernel selection, weight packing, code generation.
+//! CPU backend: from an optimised graph to programs, packed weights and code.
+//!
+//! Guarantees: the same graph and options give the same plan, byte for byte, on any host; nothing here asks which
+//! machine it runs on. Each choice is recorded as a [`Decision`]. Deliberately absent: operator names (nodes are lowered
+//! to kernels first), passes, running.
+
+mod build;
+mod select;
+
+pub use build::{Compiled, Decision, Options, compile};

@@ -1,0 +1,333 @@
+//! From nodes to steps, from values to storage.
+
+use crate::select::{Chosen, select};
+use planc_ir::{Def, Graph, Node, NodeId, Subgraph, Type, ValueId};
+use planc_kir::{Kernel, Reference};
+use planc_ops::{LowerCx, Lowered, NodeError, OpError, locate};
+use planc_plan::container::Weights;
+use planc_plan::program::{Action, Manifest, Program, Step, Storage, ValueDecl, ValueIx, encode_strings};
+use planc_tensor::{DType, Dim, Layout, Tensor};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// What a caller chooses.
+#[derive(Clone, Debug, Default)]
+pub struct Options {}
+
+/// Why something was compiled the way it is.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Decision {
+    /// Node, by the name of its first result.
+    pub node: String,
+    /// Operator.
+    pub op: String,
+    /// What was chosen.
+    pub choice: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// A compiled graph: the sections of a plan.
+#[derive(Debug)]
+pub struct Compiled {
+    /// Programs.
+    pub manifest: Manifest,
+    /// Constants, packed.
+    pub weights: Weights<'static>,
+    /// Choices, in node order.
+    pub decisions: Vec<Decision>,
+}
+
+/// Compiles a graph whose types are inferred.
+///
+/// # Errors
+/// Every node that cannot be compiled.
+pub fn compile(graph: &Graph, _: &Options) -> Result<Compiled, Vec<NodeError>> {
+    let mut c = Compiler { programs: vec![], weights: Weights::new(), decisions: vec![], errors: vec![] };
+    c.program(graph, &BTreeSet::new(), &[]);
+    if !c.errors.is_empty() {
+        return Err(c.errors);
+    }
+    let programs = c.programs.into_iter().flatten().collect();
+    let manifest = Manifest { name: graph.name.clone(), programs };
+    Ok(Compiled { manifest, weights: c.weights, decisions: c.decisions })
+}
+
+pub(crate) struct Compiler {
+    /// `None` while a program is being built: its number is taken before those of the programs it calls.
+    programs: Vec<Option<Program>>,
+    weights: Weights<'static>,
+    decisions: Vec<Decision>,
+    errors: Vec<NodeError>,
+}
+
+/// One program being built.
+pub(crate) struct Builder<'g> {
+    pub(crate) graph: &'g Graph,
+    program: Program,
+    index: HashMap<ValueId, ValueIx>,
+    /// Symbols bound when the program starts: extents over these are placed in the arena.
+    entry: BTreeSet<Arc<str>>,
+    /// Symbols bound by the steps so far.
+    bound: BTreeSet<Arc<str>>,
+}
+
+impl Compiler {
+    /// Builds the program of `graph`; its number. `captured`: inner values that become inputs after the graph's own.
+    fn program(&mut self, graph: &Graph, outer: &BTreeSet<Arc<str>>, captured: &[ValueId]) -> u32 {
+        let number = self.programs.len();
+        self.programs.push(None);
+        let mut b = Builder {
+            graph,
+            program: Program::default(),
+            index: HashMap::new(),
+            entry: outer.clone(),
+            bound: BTreeSet::new(),
+        };
+        for v in graph.inputs().iter().chain(captured) {
+            let ix = b.declare(*v, Storage::Input);
+            b.program.inputs.push(ix);
+            for d in graph.tensor_type(*v).and_then(|t| t.shape.as_ref()).into_iter().flatten() {
+                b.entry.extend(d.as_sym().cloned());
+            }
+        }
+        b.bound = b.entry.clone();
+        for id in graph.order() {
+            if let Err(error) = self.node(&mut b, id) {
+                self.errors.push(locate(graph, id, error));
+            }
+        }
+        if self.errors.is_empty() {
+            let outputs = graph.outputs().iter().map(|v| self.value(&mut b, *v)).collect();
+            b.program.outputs = outputs;
+        }
+        self.programs[number] = Some(b.program);
+        number as u32
+    }
+
+    /// The number of a value that exists: constants are added to the weights when first used.
+    pub(crate) fn value(&mut self, b: &mut Builder<'_>, v: ValueId) -> ValueIx {
+        if let Some(ix) = b.index.get(&v) {
+            return *ix;
+        }
+        match &b.graph.value(v).def {
+            Def::Const(t) => {
+                let storage = self.weight(t);
+                b.declare(v, storage)
+            }
+            // A value without its definition: an earlier error was reported already.
+            _ => b.declare(v, Storage::Pool),
+        }
+    }
+
+    fn weight(&mut self, t: &Tensor) -> Storage {
+        match t.shared_bytes() {
+            Some(bytes) => self.weight_bytes(bytes.as_slice().to_vec()),
+            None => {
+                let encoded = encode_strings(t.view().as_strings());
+                let len = encoded.len() as u64;
+                let offset = self.push(encoded);
+                Storage::Strings { offset, len }
+            }
+        }
+    }
+
+    fn weight_bytes(&mut self, bytes: Vec<u8>) -> Storage {
+        let len = bytes.len() as u64;
+        Storage::Weight { offset: self.push(bytes), len }
+    }
+
+    fn push(&mut self, bytes: Vec<u8>) -> u64 {
+        self.weights.push(bytes).expect("this is a bug: weights that were in memory are too large for a file")
+    }
+
+    /// Adds a constant made by the backend, such as packed weights.
+    pub(crate) fn made_const(
+        &mut self,
+        b: &mut Builder<'_>,
+        name: String,
+        decl: (DType, &[usize], Layout),
+        bytes: Vec<u8>,
+    ) -> ValueIx {
+        let (dtype, shape, layout) = decl;
+        let storage = self.weight_bytes(bytes);
+        let shape = Some(shape.iter().map(|d| Dim::from(*d)).collect());
+        b.push(ValueDecl { name, dtype, shape, layout, storage })
+    }
+
+    pub(crate) fn decide(&mut self, b: &Builder<'_>, id: NodeId, choice: &str, reason: &str) {
+        let node = b.graph.node(id);
+        let (node, op) = (b.name_of(node), node.op.to_string());
+        self.decisions.push(Decision { node, op, choice: choice.into(), reason: reason.into() });
+    }
+
+    fn node(&mut self, b: &mut Builder<'_>, id: NodeId) -> Result<(), OpError> {
+        let node = b.graph.node(id);
+        let cx = LowerCx::of(b.graph, id).ok_or_else(|| OpError::unsupported(format!("no operator {}", node.op)))?;
+        let row = planc_ops::row(&node.op).ok_or_else(|| OpError::unsupported(format!("no operator {}", node.op)))?;
+        let lowered = (row.lower)(&cx);
+        match lowered {
+            Lowered::Control => return self.control(b, id),
+            Lowered::Kernel { kernel, operands } if b.extents_known(node) => {
+                let operands: Vec<Option<ValueId>> = operands.iter().map(|i| node.input(*i)).collect();
+                match select(self, b, id, kernel, &operands)? {
+                    Chosen::Step { action, inputs } => {
+                        self.step(b, node, action, inputs);
+                        return Ok(());
+                    }
+                    Chosen::Alias(of) => {
+                        self.alias(b, node, of);
+                        return Ok(());
+                    }
+                    Chosen::Reference(reason) => self.decide(b, id, "reference", &reason),
+                }
+            }
+            Lowered::Kernel { .. } => {
+                self.decide(b, id, "reference", "the result's extents are known only after it ran")
+            }
+            Lowered::Reference => self.decide(b, id, "reference", "the operator has no kernel for these operands"),
+        }
+        if row.eval.is_none() || node.epilogue().is_some() {
+            return Err(OpError::unsupported("neither kernel nor reference evaluation"));
+        }
+        let attrs = node.attrs.iter().map(|(n, a)| (n.to_string(), a.clone())).collect();
+        let outputs = node.outputs().iter().map(|v| v.and_then(|v| b.dtype(v)).unwrap_or(DType::F32)).collect();
+        let (domain, name) = (node.op.domain.to_string(), node.op.name.to_string());
+        let kernel = Kernel::Reference(Reference { domain, name, attrs, outputs });
+        let inputs = node.inputs().iter().map(|v| v.map(|v| self.value(b, v))).collect();
+        self.dynamic_step(b, node, Action::Kernel { kernel, epilogue: None, code: None }, inputs);
+        Ok(())
+    }
+
+    /// A step whose results' extents are known before it runs.
+    fn step(&mut self, b: &mut Builder<'_>, node: &Node, action: Action, inputs: Vec<Option<ValueIx>>) {
+        let outputs = node.outputs().iter().map(|v| v.map(|v| b.declare(v, b.storage_of(v)))).collect();
+        let name = b.name_of(node);
+        b.program.steps.push(Step { name, action, inputs, outputs });
+    }
+
+    /// A step that says what extents its results have.
+    fn dynamic_step(&mut self, b: &mut Builder<'_>, node: &Node, action: Action, inputs: Vec<Option<ValueIx>>) {
+        let outputs = node.outputs().iter().map(|v| v.map(|v| b.declare(v, Storage::Pool))).collect();
+        for v in node.outputs().iter().flatten() {
+            for d in b.graph.tensor_type(*v).and_then(|t| t.shape.as_ref()).into_iter().flatten() {
+                b.bound.extend(d.as_sym().cloned());
+            }
+        }
+        let name = b.name_of(node);
+        b.program.steps.push(Step { name, action, inputs, outputs });
+    }
+
+    /// A step that only gives a value another shape.
+    fn alias(&mut self, b: &mut Builder<'_>, node: &Node, of: ValueIx) {
+        let outputs = node.outputs().iter().map(|v| v.map(|v| b.declare(v, Storage::Alias(of)))).collect();
+        let action = Action::Kernel { kernel: Kernel::Reshape, epilogue: None, code: None };
+        let name = b.name_of(node);
+        b.program.steps.push(Step { name, action, inputs: vec![Some(of)], outputs });
+    }
+
+    /// Builds the bodies of a control-flow node.
+    fn control(&mut self, b: &mut Builder<'_>, id: NodeId) -> Result<(), OpError> {
+        let node = b.graph.node(id);
+        let mut inputs: Vec<Option<ValueIx>> = node.inputs().iter().map(|v| v.map(|v| self.value(b, v))).collect();
+        let body = |name: &str| {
+            let found = node.subgraphs.iter().find(|s| &*s.name == name);
+            found.ok_or_else(|| OpError::attribute(format!("attribute {name} is missing")))
+        };
+        let build = |c: &mut Compiler, b: &mut Builder<'_>, s: &Subgraph| {
+            let inner: Vec<ValueId> = s.captures.iter().map(|c| c.inner).collect();
+            let bound = b.bound.clone();
+            let program = c.program(&s.graph, &bound, &inner);
+            let outer: Vec<Option<ValueIx>> =
+                s.captures.iter().map(|capture| Some(c.value(b, capture.outer))).collect();
+            (program, outer)
+        };
+        let action = match &*node.op.name {
+            "If" => {
+                let (then_program, outer) = build(self, b, body("then_branch")?);
+                let at = inputs.len() as u32;
+                let then_inputs = (at..at + outer.len() as u32).collect();
+                inputs.extend(outer);
+                let (else_program, outer) = build(self, b, body("else_branch")?);
+                let at = inputs.len() as u32;
+                let else_inputs = (at..at + outer.len() as u32).collect();
+                inputs.extend(outer);
+                Action::If { then_program, else_program, then_inputs, else_inputs }
+            }
+            "Loop" => {
+                inputs.resize(inputs.len().max(2), None);
+                let carried = (inputs.len() - 2) as u32;
+                let (program, outer) = build(self, b, body("body")?);
+                inputs.extend(outer);
+                Action::Loop { body: program, carried }
+            }
+            "Scan" => {
+                let scanned = node.attrs.int("num_scan_inputs").unwrap_or(0).max(0) as usize;
+                let carried = inputs.len().saturating_sub(scanned);
+                let results = node.outputs().len().saturating_sub(carried);
+                let pairs =
+                    |n: usize, axes: &str, directions: &str, rank: &dyn Fn(usize) -> usize| -> Vec<(u32, bool)> {
+                        let at =
+                            |name: &str, i: usize| node.attrs.ints(name).and_then(|v| v.get(i)).copied().unwrap_or(0);
+                        let axis = |i: usize| if at(axes, i) < 0 { at(axes, i) + rank(i) as i64 } else { at(axes, i) };
+                        (0..n).map(|i| (axis(i).max(0) as u32, at(directions, i) != 0)).collect()
+                    };
+                let rank_in =
+                    |i: usize| node.input(carried + i).and_then(|v| b.graph.tensor_type(v)?.rank()).unwrap_or(0);
+                let rank_out =
+                    |i: usize| node.output(carried + i).and_then(|v| b.graph.tensor_type(v)?.rank()).unwrap_or(0);
+                let scanned = pairs(scanned, "scan_input_axes", "scan_input_directions", &rank_in);
+                let results = pairs(results, "scan_output_axes", "scan_output_directions", &rank_out);
+                let (program, outer) = build(self, b, body("body")?);
+                inputs.extend(outer);
+                Action::Scan { body: program, carried: carried as u32, scanned, results }
+            }
+            other => return Err(OpError::unsupported(format!("no control flow {other}"))),
+        };
+        self.dynamic_step(b, node, action, inputs);
+        Ok(())
+    }
+}
+
+impl Builder<'_> {
+    fn name_of(&self, node: &Node) -> String {
+        node.outputs().iter().flatten().next().map_or(String::new(), |v| self.graph.value(*v).name.to_string())
+    }
+
+    fn push(&mut self, decl: ValueDecl) -> ValueIx {
+        self.program.values.push(decl);
+        (self.program.values.len() - 1) as ValueIx
+    }
+
+    fn declare(&mut self, v: ValueId, storage: Storage) -> ValueIx {
+        let value = self.graph.value(v);
+        let (dtype, shape, layout) = match &value.ty {
+            Type::Tensor(t) => (t.dtype, t.shape.clone(), t.layout),
+            _ => (DType::F32, None, Layout::RowMajor),
+        };
+        let ix = self.push(ValueDecl { name: value.name.to_string(), dtype, shape, layout, storage });
+        self.index.insert(v, ix);
+        ix
+    }
+
+    pub(crate) fn dtype(&self, v: ValueId) -> Option<DType> {
+        self.graph.tensor_type(v).map(|t| t.dtype)
+    }
+
+    /// Whether all symbols of a value's extents are among `symbols`.
+    fn within(&self, v: ValueId, symbols: &BTreeSet<Arc<str>>) -> bool {
+        let Some(shape) = self.graph.tensor_type(v).and_then(|t| t.shape.as_ref()) else { return false };
+        let mut all = true;
+        shape.iter().for_each(|d| d.symbols(&mut |s| all &= symbols.contains(s)));
+        all
+    }
+
+    /// Whether the extents of all results can be computed when the node runs.
+    fn extents_known(&self, node: &Node) -> bool {
+        node.outputs().iter().flatten().all(|v| self.within(*v, &self.bound))
+    }
+
+    fn storage_of(&self, v: ValueId) -> Storage {
+        if self.within(v, &self.entry) { Storage::Arena } else { Storage::Pool }
+    }
+}
