@@ -20,10 +20,11 @@ pub(super) fn supports(e: &Expr) -> bool {
     (0..e.insts().len()).all(|r| known(e.type_of(r as Reg)))
 }
 
-/// An operand as the blocks read it.
-enum Arg<'a> {
-    F32(&'a [f32]),
-    Bool(&'a [u8]),
+/// An operand as the blocks read it: all its elements, which may be the result's own when walked element for element.
+#[derive(Clone, Copy)]
+enum Arg {
+    F32(Shared<f32>),
+    Bool(Shared<u8>),
 }
 
 /// How an operand follows the result's elements.
@@ -38,50 +39,75 @@ enum Walk {
 
 struct Program<'a> {
     expr: &'a Expr,
-    args: Vec<(Arg<'a>, Walk)>,
+    args: Vec<(Arg, Walk)>,
     extents: Vec<usize>,
     len: usize,
 }
 
+/// `out = expr(inputs)`.
 pub(super) fn run(
     cx: &mut Cx<'_>,
     expr: &Expr,
     inputs: &[Option<Operand<'_>>],
     out: &mut Output<'_>,
 ) -> Result<(), String> {
+    let operands: Vec<Operand<'_>> = inputs.iter().flatten().copied().collect();
+    let args = operands.iter().map(arg).collect::<Result<Vec<_>, _>>()?;
+    let shapes: Vec<&[usize]> = operands.iter().map(|x| x.shape).collect();
+    run_over(cx, expr, &args, &shapes, out)
+}
+
+/// `out = expr(out, sides)`: an epilogue after its kernel.
+pub(super) fn run_in_place(
+    cx: &mut Cx<'_>,
+    expr: &Expr,
+    sides: &[Operand<'_>],
+    out: &mut Output<'_>,
+) -> Result<(), String> {
+    let mut args = vec![Arg::F32(Shared::new(out.elements()?))];
+    args.extend(sides.iter().map(arg).collect::<Result<Vec<_>, _>>()?);
+    let mut shapes = vec![out.shape];
+    shapes.extend(sides.iter().map(|x| x.shape));
+    run_over(cx, expr, &args, &shapes, out)
+}
+
+fn arg(x: &Operand<'_>) -> Result<Arg, String> {
+    match x.dtype {
+        DType::Bool => Ok(Arg::Bool(Shared::from_const(x.bytes.as_ptr()))),
+        _ => Ok(Arg::F32(Shared::from_const(x.elements::<f32>()?.as_ptr()))),
+    }
+}
+
+fn run_over(
+    cx: &mut Cx<'_>,
+    expr: &Expr,
+    data: &[Arg],
+    shapes: &[&[usize]],
+    out: &mut Output<'_>,
+) -> Result<(), String> {
     let len = element_count(out.shape).ok_or("the result is too large")?;
     if out.dtype != expr.result_type() || out.dtype.bytes_for(len) != Some(out.bytes.len()) {
         return Err(format!("a result of {} for a program of {}", out.dtype, expr.result_type()));
     }
-    let operands: Vec<Operand<'_>> = inputs.iter().take(expr.args().len()).flatten().copied().collect();
-    if operands.len() != expr.args().len() {
+    if data.len() != expr.args().len() {
         return Err("an operand is missing".into());
     }
-    for (x, t) in operands.iter().zip(expr.args()) {
-        let lead = out.shape.len().checked_sub(x.shape.len());
-        let fits = lead.is_some_and(|l| x.shape.iter().zip(&out.shape[l..]).all(|(a, b)| a == b || *a == 1));
-        if !fits || x.dtype != *t {
-            return Err(format!("{}{:?} does not broadcast to {:?}", x.dtype, x.shape, out.shape));
+    for ((x, t), shape) in data.iter().zip(expr.args()).zip(shapes) {
+        let lead = out.shape.len().checked_sub(shape.len());
+        let fits = lead.is_some_and(|l| shape.iter().zip(&out.shape[l..]).all(|(a, b)| a == b || *a == 1));
+        if !fits || matches!(x, Arg::Bool(_)) != (*t == DType::Bool) {
+            return Err(format!("{t}{shape:?} does not broadcast to {:?}", out.shape));
         }
     }
-    let strides: Vec<Vec<usize>> = operands.iter().map(|x| broadcast_strides(x.shape, out.shape)).collect();
+    let strides: Vec<Vec<usize>> = shapes.iter().map(|x| broadcast_strides(x, out.shape)).collect();
     let (extents, strides) = collapse(out.shape, strides);
-    let mut args = Vec::with_capacity(operands.len());
-    for (x, s) in operands.iter().zip(strides) {
-        let arg = match x.dtype {
-            DType::Bool => Arg::Bool(x.bytes),
-            _ => Arg::F32(x.elements()?),
-        };
-        let contiguous = planc_tensor::contiguous_strides(&extents);
-        let walk = if s == contiguous {
-            Walk::Full
-        } else if s.iter().all(|s| *s == 0) {
-            Walk::Scalar
-        } else {
-            Walk::Strided(s)
-        };
-        args.push((arg, walk));
-    }
+    let contiguous = planc_tensor::contiguous_strides(&extents);
+    let walk = |s: Vec<usize>| match () {
+        () if s == contiguous => Walk::Full,
+        () if s.iter().all(|s| *s == 0) => Walk::Scalar,
+        () => Walk::Strided(s),
+    };
+    let args = data.iter().copied().zip(strides.into_iter().map(walk)).collect();
     let program = Program { expr, args, extents, len };
     let cost = expr.insts().len() * BLOCK;
     let target = Target { bytes: Shared::new(out.bytes), dtype: out.dtype };
@@ -168,7 +194,10 @@ impl Kernel for Blocks<'_> {
                     Inst::Const(_, v) => Src::Splat(v.as_f64() as f32),
                     Inst::Arg(a) => {
                         let a = usize::from(a);
-                        load(&p.args[a], &p.extents, start, n, ragged, &mut args[a * BLOCK..(a + 1) * BLOCK])
+                        let to = &mut args[a * BLOCK..(a + 1) * BLOCK];
+                        // SAFETY: shapes and lengths were checked against the result's extents; operands are not
+                        // written during the run, but for the result's own elements, by the task that reads them.
+                        unsafe { load(&p.args[a], &p.extents, start, n, ragged, to) }
                     }
                     // SAFETY: every source is a block of whole vectors covering `n` or a splat; so is `dst`, which no
                     // source of this instruction is.
@@ -193,49 +222,55 @@ impl Kernel for Blocks<'_> {
 }
 
 /// Makes elements `start..start + n` of an operand available.
+///
+/// # Safety
+/// The operand's memory must hold all elements that its walk reaches over the result's extents, of which the elements
+/// asked for are a part; nobody else may write to them meanwhile.
 #[inline(always)]
-fn load(arg: &(Arg<'_>, Walk), extents: &[usize], start: usize, n: usize, ragged: bool, to: &mut [f32]) -> Src {
+unsafe fn load(arg: &(Arg, Walk), extents: &[usize], start: usize, n: usize, ragged: bool, to: &mut [f32]) -> Src {
     let (data, walk) = arg;
-    match (data, walk) {
-        (Arg::F32(x), Walk::Scalar) => Src::Splat(x[0]),
-        (Arg::Bool(x), Walk::Scalar) => Src::Splat(f32::from(x[0])),
-        (Arg::F32(x), Walk::Full) if !ragged => Src::Block(x[start..start + n].as_ptr()),
-        (Arg::F32(x), Walk::Full) => {
-            to[..n].copy_from_slice(&x[start..start + n]);
-            Src::Block(to.as_ptr())
-        }
-        (Arg::Bool(x), Walk::Full) => {
-            to.iter_mut().zip(&x[start..start + n]).for_each(|(y, x)| *y = f32::from(*x));
-            Src::Block(to.as_ptr())
-        }
-        (_, Walk::Strided(strides)) => {
-            let rank = extents.len();
-            let (inner, step) = (extents[rank - 1], strides[rank - 1]);
-            let mut done = 0;
-            while done < n {
-                // The row of the next element, and how much of it the block covers.
-                let (mut rest, mut at) = ((start + done) / inner, 0);
-                let column = (start + done) % inner;
-                for axis in (0..rank - 1).rev() {
-                    at += rest % extents[axis] * strides[axis];
-                    rest /= extents[axis];
+    // SAFETY: as promised by the caller, for every arm; `to` holds a whole block.
+    unsafe {
+        match (data, walk) {
+            (Arg::F32(x), Walk::Scalar) => Src::Splat(*x.get()),
+            (Arg::Bool(x), Walk::Scalar) => Src::Splat(f32::from(*x.get())),
+            (Arg::F32(x), Walk::Full) if !ragged => Src::Block(x.get().add(start)),
+            (Arg::F32(x), Walk::Full) => spread(to, n, |i| *x.get().add(start + i)),
+            (Arg::Bool(x), Walk::Full) => spread(to, n, |i| f32::from(*x.get().add(start + i))),
+            (_, Walk::Strided(strides)) => {
+                let rank = extents.len();
+                let (inner, step) = (extents[rank - 1], strides[rank - 1]);
+                let mut done = 0;
+                while done < n {
+                    // The row of the next element, and how much of it the block covers.
+                    let (mut rest, mut at) = ((start + done) / inner, 0);
+                    let column = (start + done) % inner;
+                    for axis in (0..rank - 1).rev() {
+                        at += rest % extents[axis] * strides[axis];
+                        rest /= extents[axis];
+                    }
+                    at += column * step;
+                    let run = (inner - column).min(n - done);
+                    let part = &mut to[done..];
+                    match data {
+                        Arg::F32(x) if run == n && step == 0 => return Src::Splat(*x.get().add(at)),
+                        Arg::F32(x) if run == n && step == 1 && !ragged => return Src::Block(x.get().add(at)),
+                        Arg::F32(x) if step == 1 => spread(part, run, |i| *x.get().add(at + i)),
+                        Arg::F32(x) => spread(part, run, |i| *x.get().add(at + i * step)),
+                        Arg::Bool(x) => spread(part, run, |i| f32::from(*x.get().add(at + i * step))),
+                    };
+                    done += run;
                 }
-                at += column * step;
-                let run = (inner - column).min(n - done);
-                let part = &mut to[done..done + run];
-                match data {
-                    Arg::F32(x) if run == n && step == 0 => return Src::Splat(x[at]),
-                    Arg::F32(x) if run == n && step == 1 && !ragged => return Src::Block(x[at..at + run].as_ptr()),
-                    Arg::F32(x) if step == 1 => part.copy_from_slice(&x[at..at + run]),
-                    Arg::F32(x) if step == 0 => part.fill(x[at]),
-                    Arg::F32(x) => part.iter_mut().enumerate().for_each(|(i, y)| *y = x[at + i * step]),
-                    Arg::Bool(x) => part.iter_mut().enumerate().for_each(|(i, y)| *y = f32::from(x[at + i * step])),
-                }
-                done += run;
+                Src::Block(to.as_ptr())
             }
-            Src::Block(to.as_ptr())
         }
     }
+}
+
+#[inline(always)]
+fn spread(to: &mut [f32], n: usize, from: impl Fn(usize) -> f32) -> Src {
+    to[..n].iter_mut().enumerate().for_each(|(i, y)| *y = from(i));
+    Src::Block(to.as_ptr())
 }
 
 /// # Safety

@@ -5,6 +5,8 @@
 //! errors are sentences for users, and the kernels below may rely on lengths.
 
 mod copy;
+mod epilogue;
+mod gemm;
 mod map;
 
 use crate::isa::Isa;
@@ -104,6 +106,13 @@ pub type Form = (DType, Layout);
 
 /// Whether [`run`] computes `kernel` with `epilogue` over operands and results of these forms.
 pub fn supports(kernel: &Kernel, epilogue: Option<&Expr>, inputs: &[Option<Form>], outputs: &[Option<Form>]) -> bool {
+    let late = epilogue.is_none_or(|e| map::supports(e) && e.result_type() == DType::F32);
+    let all_f32 = || inputs.iter().chain(outputs).flatten().all(|(t, _)| *t == DType::F32);
+    if let Kernel::Gemm(_) = kernel {
+        let packed = inputs.get(1).copied().flatten() == Some((DType::F32, Layout::Panels16));
+        let mut others = inputs.iter().enumerate().filter(|(i, _)| !(packed && *i == 1)).map(|(_, f)| f);
+        return late && all_f32() && others.all(|f| f.is_none_or(|(_, l)| l == Layout::RowMajor));
+    }
     let whole_bytes = |f: &Option<Form>| f.is_none_or(|(t, _)| t.size().is_some());
     let row_major = |f: &Option<Form>| f.is_none_or(|(_, l)| l == Layout::RowMajor);
     if !inputs.iter().chain(outputs).all(|f| whole_bytes(f) && row_major(f)) {
@@ -127,9 +136,13 @@ pub fn run(
     inputs: &[Option<Operand<'_>>],
     outputs: &mut [Option<Output<'_>>],
 ) -> Result<(), String> {
-    let Some(Some(out)) = outputs.first_mut() else { return Err("the first result is missing".into()) };
+    let Some((Some(out), others)) = outputs.split_first_mut() else { return Err("the first result is missing".into()) };
     let operand = |i: usize| inputs.get(i).copied().flatten().ok_or_else(|| format!("operand {i} is missing"));
+    if others.iter().all(|o| o.is_none()) && out.bytes.is_empty() {
+        return Ok(());
+    }
     match kernel {
+        Kernel::Gemm(spec) => gemm::run(cx, spec, epilogue, inputs, out),
         Kernel::Map(expr) if epilogue.is_none() => map::run(cx, expr, inputs, out),
         Kernel::Transpose { perm } => copy::transpose(cx, perm, operand(0)?, out),
         Kernel::Slice(slice) => copy::slice(cx, slice, operand(0)?, out),
