@@ -86,10 +86,12 @@ fn pack(b: &Builder<'_>, kernel: &mut Kernel, operands: &mut [Prepared<'_>]) {
     let Some(Prepared::Value(Some(weights))) = operands.get(1) else { return };
     let weights = *weights;
     let Some(w) = b.graph.constant(weights).filter(|w| w.dtype() == DType::F32 && !w.is_empty()) else { return };
-    if let Kernel::Gemm(gemm) = kernel {
-        if let Some(packed) = pack_gemm(gemm, w, weights) {
-            operands[1] = packed;
-        }
+    let packed = match kernel {
+        Kernel::Gemm(gemm) => pack_gemm(gemm, w, weights),
+        _ => None,
+    };
+    if let Some(packed) = packed {
+        operands[1] = packed;
     }
 }
 

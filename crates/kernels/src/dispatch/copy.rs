@@ -86,16 +86,17 @@ pub(super) fn slice(cx: &Cx<'_>, slice: &Slice, x: Operand<'_>, y: &mut Output<'
         return Err(format!("a slice of {} axes of a tensor of {rank}", slice.starts.len()));
     }
     let (mut start, mut strides) = (0i64, byte_strides(x.shape, size));
-    for i in 0..rank {
+    for (i, stride) in strides.iter_mut().enumerate() {
         let first = cx.dim(&slice.starts[i])?;
         let reach = (y.shape[i] as i64).saturating_sub(1).checked_mul(slice.steps[i]);
         let last = reach.and_then(|r| first.checked_add(r));
         let inside = |v: i64| v >= 0 && v < x.shape[i] as i64;
-        if !y.shape.contains(&0) && !(inside(first) && last.is_some_and(inside)) {
+        let empty = y.shape.contains(&0);
+        if !(empty || inside(first) && last.is_some_and(inside)) {
             return Err(format!("elements {first} by {} of axis {i} are outside {:?}", slice.steps[i], x.shape));
         }
-        start = start.saturating_add(first.saturating_mul(strides[i] as i64));
-        strides[i] = (strides[i] as i64).saturating_mul(slice.steps[i]) as isize;
+        start = start.saturating_add(first.saturating_mul(*stride as i64));
+        *stride = (*stride as i64).saturating_mul(slice.steps[i]) as isize;
     }
     copy_strided(x.bytes, start.max(0) as usize, &strides, y.shape, size, y.bytes)
 }

@@ -179,7 +179,7 @@ impl Kernel for Blocks<'_> {
             let start = block * BLOCK;
             let n = BLOCK.min(p.len - start);
             // Vector loops cover whole vectors: operands of a ragged last block are copied first.
-            let ragged = n % S::LANES != 0;
+            let ragged = !n.is_multiple_of(S::LANES);
             for (i, inst) in insts.iter().enumerate() {
                 let at = |r: Reg| sources[usize::from(r)];
                 let last = i + 1 == insts.len();
