@@ -9,6 +9,7 @@
 //! | `order`, `functions`, `opsets`, `check` | everything that can be checked before building |
 //! | [`data`] | values in files of their own: the format of test data |
 //! | `types`, `build` | declared types; the graph, with functions inlined and types inferred |
+//! | [`export`] | graphs to models again, for commands that write them |
 //! | [`import`](mod@import) | the stages in order |
 //!
 //! Guarantees: whatever the bytes are, an import ends with a graph or with located errors, in memory bounded by the
@@ -18,6 +19,7 @@ mod build;
 mod check;
 pub mod data;
 pub mod error;
+pub mod export;
 pub mod files;
 pub mod functions;
 pub mod import;
