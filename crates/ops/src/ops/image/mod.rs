@@ -1,10 +1,23 @@
 //! Sampling of images: resizing, warping, regions of interest.
 
+mod affine_grid;
+mod grid_sample;
+mod max_roi_pool;
+mod non_max_suppression;
 mod resample;
 mod resize;
+mod roi_align;
 mod upsample;
 
 use crate::def::OpDef;
 
 /// The rows of the family.
-pub const ROWS: &[&OpDef] = &[&resize::OP, &upsample::OP];
+pub const ROWS: &[&OpDef] = &[
+    &affine_grid::OP,
+    &grid_sample::OP,
+    &max_roi_pool::OP,
+    &non_max_suppression::OP,
+    &resize::OP,
+    &roi_align::OP,
+    &upsample::OP,
+];

@@ -2,12 +2,13 @@
 
 use super::resample::{Axis, Filter, resample};
 use crate::elementwise::elements;
+use crate::floats::{narrow, widen};
 use crate::indexing::{OUTSIDE, around, by_axis, integers, strides};
 use crate::{
     AttrDef, AttrKind, EvalCx, Lowered, OpDef, OpError, Param, TypeSet, Upgrade, UpgradeCx, normal_axis, operand,
 };
 use planc_kir::{Coordinate, Kernel, Nearest, ResizeMode};
-use planc_tensor::{DType, Dim, Tensor, View, bf16, f16};
+use planc_tensor::{DType, Dim, Tensor, View};
 
 /// The row of Resize.
 pub const OP: OpDef = OpDef {
@@ -73,7 +74,7 @@ pub const OP: OpDef = OpDef {
         if parts.iter().any(|(extent, _)| extent.is_none()) || cx.dtype(0).is_ok_and(|t| t.size().is_none()) {
             return Lowered::Reference;
         }
-        let roi = match (coordinate, cx.constant(1).and_then(|t| floats(t.view()).ok())) {
+        let roi = match (coordinate, cx.constant(1).and_then(|t| widen(t.view()).ok())) {
             (Coordinate::CropAndResize, None) => return Lowered::Reference,
             (Coordinate::CropAndResize, Some(roi)) => roi.into_iter().map(|v| v as f32).collect(),
             _ => vec![],
@@ -223,28 +224,12 @@ fn scaled(extent: &Dim, scale: f32) -> Option<Dim> {
     Some((extent.clone() * Dim::from(numerator)).floor_div(&Dim::from(denominator)))
 }
 
-fn floats(v: View<'_>) -> Result<Vec<f64>, OpError> {
-    Ok(match v.dtype() {
-        DType::F32 => elements::<f32>(v)?.iter().map(|v| f64::from(*v)).collect(),
-        DType::F64 => elements::<f64>(v)?.into_owned(),
-        DType::F16 => elements::<f16>(v)?.iter().map(|v| v.to_f64()).collect(),
-        DType::BF16 => elements::<bf16>(v)?.iter().map(|v| v.to_f64()).collect(),
-        t => crate::dispatch_int!(t, T => elements::<T>(v)?.iter().map(|v| *v as f64).collect(),
-            return Err(OpError::type_(format!("does not interpolate {t}")))),
-    })
-}
-
-/// Floats as a type; integers are rounded to even and saturate.
-fn tensor_of(dtype: DType, shape: Vec<usize>, values: Vec<f64>) -> Result<Tensor, OpError> {
-    Ok(match dtype {
-        DType::F32 => Tensor::new(shape, values.into_iter().map(|v| v as f32).collect())?,
-        DType::F64 => Tensor::new(shape, values)?,
-        DType::F16 => Tensor::new(shape, values.into_iter().map(f16::from_f64).collect())?,
-        DType::BF16 => Tensor::new(shape, values.into_iter().map(bf16::from_f64).collect())?,
-        t => crate::dispatch_int!(t,
-            T => Tensor::new(shape, values.into_iter().map(|v| v.round_ties_even() as T).collect())?,
-            return Err(OpError::type_(format!("does not interpolate {t}")))),
-    })
+/// `narrow`, but integers are rounded to even.
+fn rounded(dtype: DType, shape: &[usize], mut values: Vec<f64>) -> Result<Tensor, OpError> {
+    if !dtype.is_float() {
+        values.iter_mut().for_each(|v| *v = v.round_ties_even());
+    }
+    narrow(dtype, shape, values)
 }
 
 fn eval(cx: &EvalCx<'_>, inputs: &[Option<View<'_>>]) -> Result<Vec<Tensor>, OpError> {
@@ -261,7 +246,7 @@ fn eval(cx: &EvalCx<'_>, inputs: &[Option<View<'_>>]) -> Result<Vec<Tensor>, OpE
     let shape: Vec<Dim> = x.shape().iter().map(|d| Dim::from(*d)).collect();
     let parts = given.resolve(&shape, &axes)?.ok_or_else(|| OpError::arity("needs scales or sizes"))?;
     let roi = match (coordinate, given_at(1)) {
-        (Coordinate::CropAndResize, Some(roi)) => floats(roi)?,
+        (Coordinate::CropAndResize, Some(roi)) => widen(roi)?,
         (Coordinate::CropAndResize, None) => return Err(OpError::arity("operand 1 (roi) is missing")),
         _ => [vec![0.0; axes.len()], vec![1.0; axes.len()]].concat(),
     };
@@ -296,14 +281,14 @@ fn eval(cx: &EvalCx<'_>, inputs: &[Option<View<'_>>]) -> Result<Vec<Tensor>, OpE
             Some(p) => p.nearest(&filter, nearest, i).map_or(OUTSIDE, |s| s * strides[a]),
             None => i * strides[a],
         };
-        let fill = (coordinate == Coordinate::CropAndResize).then(|| tensor_of(x.dtype(), vec![1], vec![outside]));
+        let fill = (coordinate == Coordinate::CropAndResize).then(|| rounded(x.dtype(), &[1], vec![outside]));
         let fill = fill.transpose()?;
         return Ok(vec![by_axis(cx, x, result, fill.as_ref().map(Tensor::view), at)?]);
     }
     if result.contains(&0) {
         return Ok(vec![Tensor::zeros(x.dtype(), result)?]);
     }
-    let (mut values, mut shape) = (floats(x)?, x.shape().to_vec());
+    let (mut values, mut shape) = (widen(x)?, x.shape().to_vec());
     for (axis, p) in &plan {
         if p.from == p.to && p.scale == 1.0 && (coordinate != Coordinate::CropAndResize || p.roi == [0.0, 1.0]) {
             continue;
@@ -313,5 +298,5 @@ fn eval(cx: &EvalCx<'_>, inputs: &[Option<View<'_>>]) -> Result<Vec<Tensor>, OpE
         cx.reserve(DType::F64, &shape)?;
         values = resample(&values, outer, inner, p, &filter, outside)?;
     }
-    Ok(vec![tensor_of(x.dtype(), result, values)?])
+    Ok(vec![rounded(x.dtype(), &result, values)?])
 }

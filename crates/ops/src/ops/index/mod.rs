@@ -10,6 +10,7 @@ mod order;
 mod scatter;
 mod scatter_elements;
 mod scatter_nd;
+mod tensor_scatter;
 mod top_k;
 mod unique;
 
@@ -26,6 +27,7 @@ pub const ROWS: &[&OpDef] = &[
     &scatter_elements::OP,
     &scatter_elements::SCATTER,
     &scatter_nd::OP,
+    &tensor_scatter::OP,
     &top_k::OP,
     &unique::OP,
 ];

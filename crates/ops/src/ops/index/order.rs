@@ -2,7 +2,7 @@
 
 use crate::OpError;
 use crate::elementwise::elements;
-use planc_tensor::{DType, View, bf16, f16};
+use planc_tensor::{DType, View};
 use std::cmp::Ordering;
 
 /// The elements of a tensor in a form that compares.
@@ -19,10 +19,7 @@ impl<'a> Keys<'a> {
     /// The elements of `v`.
     pub(super) fn of(v: View<'a>) -> Result<Keys<'a>, OpError> {
         Ok(match v.dtype() {
-            DType::F32 => Keys::Float(elements::<f32>(v)?.iter().map(|x| f64::from(*x)).collect()),
-            DType::F64 => Keys::Float(elements::<f64>(v)?.into_owned()),
-            DType::F16 => Keys::Float(elements::<f16>(v)?.iter().map(|x| x.to_f64()).collect()),
-            DType::BF16 => Keys::Float(elements::<bf16>(v)?.iter().map(|x| x.to_f64()).collect()),
+            t if t.is_float() => Keys::Float(crate::floats::widen(v)?),
             DType::String => Keys::Text(v.as_strings()),
             DType::U64 => Keys::Int(elements::<u64>(v)?.iter().map(|x| i128::from(*x)).collect()),
             _ => Keys::Int(crate::indexing::integers(v)?.into_iter().map(i128::from).collect()),

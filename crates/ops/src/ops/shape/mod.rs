@@ -1,5 +1,6 @@
 //! Operators about shapes: they move no element to another place in the order, repeat one, or read no element at all.
 
+mod bit_cast;
 mod constant;
 mod constant_of_shape;
 mod expand;
@@ -17,6 +18,7 @@ use crate::def::OpDef;
 
 /// The rows of the family.
 pub const ROWS: &[&OpDef] = &[
+    &bit_cast::OP,
     &constant::OP,
     &constant_of_shape::OP,
     &expand::OP,
