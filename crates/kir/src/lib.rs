@@ -7,6 +7,7 @@
 
 mod expr;
 mod expr_text;
+pub mod interp;
 mod kernel;
 
 pub use expr::{BinOp, Expr, ExprBuilder, Inst, Num, Reg, UnOp};
