@@ -54,6 +54,18 @@ impl Array {
         Ok(Array { dtype: self.dtype, shape: shape.to_vec(), data })
     }
 
+    /// Less the broadcast zero points, exactly: the elements may leave the range of their type.
+    pub(super) fn less(mut self, zero: Option<&Array>) -> Result<Array> {
+        let Some(zero) = zero else { return Ok(self) };
+        if self.dtype.is_float() || zero.dtype.is_float() {
+            return Err(InterpError::Type("zero points are of integers".into()));
+        }
+        let minus = Scalar::Int(-1);
+        let zero = zero.broadcast(&self.shape)?;
+        self.data.iter_mut().zip(zero.data).for_each(|(v, z)| *v = v.plus(z.times(minus)));
+        Ok(self)
+    }
+
     /// Checks the extents.
     pub(super) fn expect(&self, shape: &[usize], what: &str) -> Result<()> {
         if self.shape == shape { Ok(()) } else { shape_error(format!("{what} is {:?}, not {shape:?}", self.shape)) }

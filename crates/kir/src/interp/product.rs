@@ -8,7 +8,24 @@ use crate::{Attention, Gemm};
 use planc_tensor::{DType, Tensor, broadcast};
 
 pub(super) fn gemm(cx: &Cx<'_>, g: &Gemm) -> Result<Vec<Tensor>> {
-    let (a, b, bias) = (cx.array(0)?, cx.array(1)?, cx.optional_array(2)?);
+    multiply(cx, g, cx.array(0)?, cx.array(1)?, cx.optional_array(2)?)
+}
+
+/// Zero points are taken off first; what is left is a product.
+pub(super) fn gemm_integer(cx: &Cx<'_>) -> Result<Vec<Tensor>> {
+    let (a, b) = (cx.array(0)?, cx.array(1)?);
+    let rows = cx.optional_array(2)?.map(|mut z| {
+        // One per row of a: a column.
+        if z.shape.len() == 1 {
+            z.shape.push(1);
+        }
+        z
+    });
+    let (a, b) = (a.less(rows.as_ref())?, b.less(cx.optional_array(3)?.as_ref())?);
+    multiply(cx, &Gemm { trans_a: false, trans_b: false, alpha: 1.0, beta: 1.0 }, a, b, None)
+}
+
+fn multiply(cx: &Cx<'_>, g: &Gemm, a: Array, b: Array, bias: Option<Array>) -> Result<Vec<Tensor>> {
     let (dtype, shape) = (cx.dtype(0)?, cx.shape(0)?);
     if [Some(&a), Some(&b), bias.as_ref()].into_iter().flatten().any(|x| x.dtype.is_float() != dtype.is_float()) {
         return Err(InterpError::Type("operands and result mix floats and integers".into()));

@@ -67,10 +67,26 @@ fn image(x: &Array) -> Result<(usize, usize, Vec<usize>)> {
 }
 
 pub(super) fn conv(cx: &Cx<'_>, c: &Conv) -> Result<Vec<Tensor>> {
-    let (x, w, bias) = (cx.array(0)?, cx.array(1)?, cx.optional_array(2)?);
-    all_of_a_kind(cx, &[Some(&x), Some(&w), bias.as_ref()])?;
-    let (n, channels, spatial) = image(&x)?;
-    let (m, per_group, kernel) = image(&w)?;
+    convolve(cx, c, &cx.array(0)?, &cx.array(1)?, cx.optional_array(2)?)
+}
+
+/// Zero points are taken off first; what is left is a convolution.
+pub(super) fn conv_integer(cx: &Cx<'_>, c: &Conv) -> Result<Vec<Tensor>> {
+    let (x, w) = (cx.array(0)?, cx.array(1)?);
+    let per_channel = cx.optional_array(3)?.map(|mut z| {
+        // One per output channel: the first axis of w.
+        if z.shape.len() == 1 && z.data.len() > 1 {
+            z.shape.resize(w.shape.len().max(1), 1);
+        }
+        z
+    });
+    convolve(cx, c, &x.less(cx.optional_array(2)?.as_ref())?, &w.less(per_channel.as_ref())?, None)
+}
+
+fn convolve(cx: &Cx<'_>, c: &Conv, x: &Array, w: &Array, bias: Option<Array>) -> Result<Vec<Tensor>> {
+    all_of_a_kind(cx, &[Some(x), Some(w), bias.as_ref()])?;
+    let (n, channels, spatial) = image(x)?;
+    let (m, per_group, kernel) = image(w)?;
     if c.group == 0 || m % c.group != 0 || per_group.checked_mul(c.group) != Some(channels) {
         return shape_error(format!("{:?} and {:?} do not make {} groups", x.shape, w.shape, c.group));
     }
