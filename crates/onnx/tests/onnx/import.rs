@@ -1,8 +1,6 @@
 //! Whole imports of small models built by hand, of the malformed ones, and of mutated ones.
 
-mod builder;
-
-use builder::*;
+use crate::builder::*;
 use onnx_protobuf::{ModelProto, OperatorSetIdProto};
 use planc_ir::{Def, Graph};
 use planc_onnx::{Category, Code, ImportError, Imported, Options, import_bytes, import_file};
@@ -14,7 +12,9 @@ fn import_with(model: &ModelProto, options: &Options) -> Result<Imported, Vec<Im
 }
 
 fn import(model: &ModelProto) -> Imported {
-    import_with(model, &Options::default()).unwrap_or_else(|e| panic!("{}", texts(&e).join("\n")))
+    let imported = import_with(model, &Options::default()).unwrap_or_else(|e| panic!("{}", texts(&e).join("\n")));
+    planc_ir::verify(&imported.graph).unwrap_or_else(|e| panic!("{e:?}"));
+    imported
 }
 
 fn errors(model: &ModelProto) -> Vec<ImportError> {

@@ -1,8 +1,6 @@
 //! Exported models: they import again as the same graph, and the protobuf crate reads them.
 
-mod builder;
-
-use builder::*;
+use crate::builder::*;
 use onnx_protobuf::{Message, ModelProto};
 use planc_ir::{Graph, Layout, TensorType};
 use planc_onnx::export::{Exported, OLDEST_OPSET, Weights, export};
