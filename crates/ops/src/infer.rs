@@ -57,7 +57,7 @@ pub fn infer_node(graph: &mut Graph, id: NodeId) -> Result<(), OpError> {
     for s in &mut subgraphs {
         for c in &s.captures {
             let outer = graph.value(c.outer);
-            let known = outer.as_const().map_or_else(|| outer.known.clone(), |_| None);
+            let known = outer.as_const().and_then(small_integers).or_else(|| outer.known.clone());
             s.graph.set_type(c.inner, outer.ty.clone());
             s.graph.set_known(c.inner, known);
         }
@@ -75,6 +75,12 @@ pub fn infer_node(graph: &mut Graph, id: NodeId) -> Result<(), OpError> {
         graph.set_known(v, known);
     }
     Ok(())
+}
+
+/// The elements of a small integer constant, as inference keeps them.
+pub(crate) fn small_integers(t: &planc_tensor::Tensor) -> Option<Vec<planc_tensor::Dim>> {
+    let small = t.rank() <= 1 && t.len() <= crate::cx::MAX_KNOWN;
+    small.then(|| t.view().to_i64())?.map(|v| v.into_iter().map(planc_tensor::Dim::from).collect())
 }
 
 /// Elements of a tensor at most: keeps byte counts far from overflow.

@@ -263,7 +263,8 @@ mod tests {
 
     #[test]
     fn hostile_attributes_are_refused() {
-        let bad: [(&[(&str, &[i64])], &str); 7] = [
+        type Case<'a> = (&'a [(&'a str, &'a [i64])], &'a str);
+        let bad: [Case<'_>; 7] = [
             (&[("strides", &[0, 1])], "strides has 0"),
             (&[("strides", &[-1, 1])], "strides has -1"),
             (&[("strides", &[1])], "strides has 1 numbers, not 2"),

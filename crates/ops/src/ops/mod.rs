@@ -1,6 +1,8 @@
 //! All operators, by family. A family's `mod.rs` lists its files and rows; nothing else names an operator's file.
 
 pub mod activation;
+pub mod contrib;
+pub mod control;
 pub mod image;
 pub mod index;
 pub mod logic;
@@ -8,6 +10,7 @@ pub mod math;
 pub mod movement;
 pub mod nn;
 pub mod reduce;
+pub mod rnn;
 pub mod shape;
 
 use crate::def::OpDef;
@@ -15,6 +18,8 @@ use crate::def::OpDef;
 /// The rows of all families.
 pub static FAMILIES: &[&[&OpDef]] = &[
     activation::ROWS,
+    contrib::ROWS,
+    control::ROWS,
     image::ROWS,
     index::ROWS,
     logic::ROWS,
@@ -22,5 +27,6 @@ pub static FAMILIES: &[&[&OpDef]] = &[
     movement::ROWS,
     nn::ROWS,
     reduce::ROWS,
+    rnn::ROWS,
     shape::ROWS,
 ];
