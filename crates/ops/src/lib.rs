@@ -19,6 +19,7 @@ pub mod minifloat;
 pub mod normalize;
 pub mod ops;
 pub mod product;
+pub mod quantise;
 mod reduction;
 mod rowwise;
 mod running;

@@ -9,6 +9,7 @@ pub mod logic;
 pub mod math;
 pub mod movement;
 pub mod nn;
+pub mod quant;
 pub mod reduce;
 pub mod rnn;
 pub mod shape;
@@ -26,6 +27,7 @@ pub static FAMILIES: &[&[&OpDef]] = &[
     math::ROWS,
     movement::ROWS,
     nn::ROWS,
+    quant::ROWS,
     reduce::ROWS,
     rnn::ROWS,
     shape::ROWS,

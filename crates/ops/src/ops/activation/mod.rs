@@ -1,9 +1,12 @@
 //! Activations: functions that networks put after linear layers.
 
+mod bias_gelu;
 mod celu;
 mod dropout;
 mod elu;
+mod fast_gelu;
 mod gelu;
+mod gelu_microsoft;
 mod hard_sigmoid;
 mod hard_swish;
 mod hardmax;
@@ -11,6 +14,7 @@ mod leaky_relu;
 mod log_softmax;
 mod mish;
 mod prelu;
+mod quick_gelu;
 mod relu;
 mod selu;
 mod shrink;
@@ -26,10 +30,13 @@ use crate::def::OpDef;
 
 /// The rows of the family.
 pub const ROWS: &[&OpDef] = &[
+    &bias_gelu::OP,
     &celu::OP,
     &dropout::OP,
     &elu::OP,
+    &fast_gelu::OP,
     &gelu::OP,
+    &gelu_microsoft::OP,
     &hard_sigmoid::OP,
     &hard_swish::OP,
     &hardmax::OP,
@@ -37,6 +44,7 @@ pub const ROWS: &[&OpDef] = &[
     &log_softmax::OP,
     &mish::OP,
     &prelu::OP,
+    &quick_gelu::OP,
     &relu::OP,
     &selu::OP,
     &shrink::OP,
