@@ -13,6 +13,7 @@ pub mod quant;
 pub mod reduce;
 pub mod rnn;
 pub mod shape;
+pub mod text;
 
 use crate::def::OpDef;
 
@@ -31,4 +32,5 @@ pub static FAMILIES: &[&[&OpDef]] = &[
     reduce::ROWS,
     rnn::ROWS,
     shape::ROWS,
+    text::ROWS,
 ];
