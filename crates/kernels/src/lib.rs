@@ -13,6 +13,7 @@
 //! Deliberately absent: shape inference, broadcasting rules, operator names, threads, memory management.
 #![allow(unsafe_code, reason = "SIMD intrinsics and disjoint writes from several threads")]
 
+pub mod attention;
 #[cfg(test)]
 mod check;
 pub mod conv;
@@ -21,6 +22,10 @@ pub mod epilogue;
 pub mod gemm;
 pub mod isa;
 mod micro;
+pub mod norm;
 pub mod par;
+pub mod pool;
+pub mod reduce;
 pub mod reorder;
+pub mod softmax;
 pub mod vmath;

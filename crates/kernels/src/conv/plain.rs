@@ -153,6 +153,7 @@ pub fn conv_plain(
                     a: w.as_ptr().add(group * goc * terms),
                     lda: terms,
                     b: columns.as_ptr(),
+                    b_rows: terms,
                     c: y.get().add(at),
                     ldc: pixels,
                     bias: std::ptr::null(),

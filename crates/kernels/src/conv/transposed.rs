@@ -143,6 +143,7 @@ pub fn conv_transposed(
                         a: w.as_ptr().add((group * goc + outs.start) * taps * gic),
                         lda: gic,
                         b: packed.as_ptr(),
+                        b_rows: gic,
                         c: columns.as_mut_ptr(),
                         ldc: in_pixels,
                         bias: std::ptr::null(),

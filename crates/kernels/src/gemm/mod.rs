@@ -11,6 +11,7 @@ use crate::epilogue::{Bias, Epilogue, LateRun, Stages};
 use crate::isa::{Isa, Kernel, Simd};
 use crate::micro::{PANEL, Tile, tile};
 use crate::par::{Parallel, part};
+pub(crate) use pack::pack_panel;
 use pack::transpose_into;
 pub use pack::{pack_b, pack_b_into, packed_len};
 
@@ -113,6 +114,7 @@ pub fn gemm(
         a,
         lda,
         b: b.as_ptr(),
+        b_rows: k,
         c: c.as_mut_ptr(),
         ldc,
         bias,
@@ -153,6 +155,8 @@ pub(crate) struct Job {
     pub(crate) a: *const f32,
     pub(crate) lda: usize,
     pub(crate) b: *const f32,
+    /// Rows of a panel of B, at least `k`.
+    pub(crate) b_rows: usize,
     pub(crate) c: *mut f32,
     pub(crate) ldc: usize,
     /// Per column, or null.
@@ -261,7 +265,7 @@ unsafe fn row_block<S: Simd>(
             // SAFETY: row < m and p * 16 < n, so every address below is inside its matrix; `wrapping_add` is used for
             // what may be null or past the end (prefetch).
             unsafe {
-                let b = job.b.add(p * PANEL * job.k + ks.start * PANEL);
+                let b = job.b.add(p * PANEL * job.b_rows + ks.start * PANEL);
                 let c = job.c.add(row * job.ldc + p * PANEL);
                 let optional = |q: *const f32, at: usize| if q.is_null() { q } else { q.wrapping_add(at) };
                 let early = optional(job.stages.early, row * job.res_ld + p * PANEL);
@@ -276,7 +280,7 @@ unsafe fn row_block<S: Simd>(
                     a_row: 0,
                     b,
                     b_tap: 0,
-                    b_panel: job.k * PANEL,
+                    b_panel: job.b_rows * PANEL,
                     c,
                     c_px: job.ldc,
                     c_row: 0,
@@ -291,7 +295,7 @@ unsafe fn row_block<S: Simd>(
                     res_row: 0,
                     res_panel: PANEL,
                     clamp: if last { job.stages.clamp } else { (f32::NEG_INFINITY, f32::INFINITY) },
-                    ahead: b.wrapping_add((np + ahead / slice) * PANEL * job.k + ahead % slice),
+                    ahead: b.wrapping_add((np + ahead / slice) * PANEL * job.b_rows + ahead % slice),
                     ahead_step: step,
                 };
                 tile(s, 1, h, nv, &t);
