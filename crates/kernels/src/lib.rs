@@ -2,7 +2,8 @@
 //!
 //! Every algorithm is written once, generic over [`isa::Simd`], and compiled for each tier ([`isa::Tier`]): AVX-512,
 //! AVX2 with FMA, NEON and a portable fallback. Kernels take an [`isa::Isa`] (proof that the tier is available here)
-//! and a [`par::Parallel`] to spread work over; they allocate nothing, and callers pass scratch memory.
+//! and a [`par::Parallel`] to spread work over; they allocate nothing of a tensor's size, and callers pass
+//! scratch memory.
 //!
 //! Guarantees:
 //! * for one tier the result does not depend on the number of threads, bit for bit;
@@ -27,5 +28,7 @@ pub mod par;
 pub mod pool;
 pub mod reduce;
 pub mod reorder;
+pub mod resize;
 pub mod softmax;
+pub mod transpose;
 pub mod vmath;
