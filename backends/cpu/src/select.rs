@@ -2,9 +2,10 @@
 
 use crate::build::{Builder, Compiler};
 use planc_ir::{NodeId, ValueId};
+use planc_kernels::conv::{self, Conv2d, TransposedConv};
 use planc_kernels::dispatch::{self, Form};
 use planc_kernels::gemm::pack_b;
-use planc_kir::{Gemm, Kernel};
+use planc_kir::{Conv, Gemm, Kernel};
 use planc_ops::OpError;
 use planc_plan::program::{Action, ValueIx};
 use planc_tensor::{DType, Layout, Tensor};
@@ -43,7 +44,8 @@ pub(crate) fn select(
     let mut kernel = kernel;
     let sides: &[ValueId] = node.epilogue().map_or(&[], |e| &e.sides);
     let mut operands: Vec<Prepared<'_>> = operands.iter().map(|v| Prepared::Value(*v)).collect();
-    pack(b, &mut kernel, &mut operands);
+    let result = node.output(0).and_then(|v| b.graph.tensor_type(v)).map_or(Layout::RowMajor, |t| t.layout);
+    pack(b, &mut kernel, &mut operands, result);
     operands.extend(sides.iter().map(|v| Prepared::Value(Some(*v))));
 
     let value_form = |v: ValueId| -> Option<Form> { b.graph.tensor_type(v).map(|t| (t.dtype, t.layout)) };
@@ -82,12 +84,16 @@ enum Prepared<'g> {
 }
 
 /// Brings constant weights into the form that is read fastest.
-fn pack(b: &Builder<'_>, kernel: &mut Kernel, operands: &mut [Prepared<'_>]) {
+fn pack(b: &Builder<'_>, kernel: &mut Kernel, operands: &mut [Prepared<'_>], result: Layout) {
     let Some(Prepared::Value(Some(weights))) = operands.get(1) else { return };
     let weights = *weights;
     let Some(w) = b.graph.constant(weights).filter(|w| w.dtype() == DType::F32 && !w.is_empty()) else { return };
+    let x = operands.first().and_then(|p| if let Prepared::Value(v) = p { *v } else { None });
+    let layouts = (x.and_then(|v| b.graph.tensor_type(v)).map_or(Layout::RowMajor, |t| t.layout), result);
     let packed = match kernel {
         Kernel::Gemm(gemm) => pack_gemm(gemm, w, weights),
+        Kernel::Conv(conv) => pack_conv(conv, w, weights, layouts),
+        Kernel::ConvTranspose(conv) => pack_transposed(conv, w, weights),
         _ => None,
     };
     if let Some(packed) = packed {
@@ -115,4 +121,54 @@ fn pack_gemm(gemm: &mut Gemm, w: &Tensor, of: ValueId) -> Option<Prepared<'stati
     gemm.trans_b = false;
     let packed: Vec<f32> = elements.chunks_exact(k * n).flat_map(|m| pack_b(k, n, m, rs, cs)).collect();
     Some(Prepared::Packed { of, shape, layout: Layout::Panels16, elements: packed.into() })
+}
+
+/// Constant weights of a convolution over blocked channels.
+fn pack_conv(conv: &Conv, w: &Tensor, of: ValueId, (x, y): (Layout, Layout)) -> Option<Prepared<'static>> {
+    let &[m, c, kh, kw] = w.shape() else { return None };
+    if y != Layout::Nchw16c {
+        return None;
+    }
+    // Packing depends on channels, groups and kernel only.
+    let geometry = Conv2d {
+        batch: 1,
+        channels: (c * conv.group, m),
+        groups: conv.group,
+        input: (kh, kw),
+        kernel: (kh, kw),
+        stride: (1, 1),
+        dilation: (1, 1),
+        pads_begin: (0, 0),
+        pads_end: (0, 0),
+    };
+    let elements = w.view().to_vec::<f32>()?;
+    let (layout, elements) = match x {
+        Layout::RowMajor => (Layout::ConvFirst16, conv::pack_first_weights(&geometry, &elements)),
+        _ if geometry.is_depthwise() => (Layout::Depthwise16, conv::pack_depthwise_weights(&geometry, &elements)),
+        _ => (Layout::ConvBlocks16, conv::pack_conv_weights(&geometry, &elements)),
+    };
+    Some(Prepared::Packed { of, shape: w.shape().to_vec(), layout, elements: elements.into() })
+}
+
+/// Constant weights of a transposed convolution.
+fn pack_transposed(conv: &Conv, w: &Tensor, of: ValueId) -> Option<Prepared<'static>> {
+    let [c, m, kernel @ ..] = w.shape() else { return None };
+    if !(1..=3).contains(&kernel.len()) {
+        return None;
+    }
+    let mut k = [1; 3];
+    k[3 - kernel.len()..].copy_from_slice(kernel);
+    let geometry = TransposedConv {
+        batch: 1,
+        channels: (*c, m * conv.group),
+        groups: conv.group,
+        input: [1; 3],
+        output: k,
+        kernel: k,
+        stride: [1; 3],
+        dilation: [1; 3],
+        pads_begin: [0; 3],
+    };
+    let elements = conv::pack_transposed_weights(&geometry, &w.view().to_vec::<f32>()?);
+    Some(Prepared::Packed { of, shape: w.shape().to_vec(), layout: Layout::ConvTransposed, elements: elements.into() })
 }

@@ -10,7 +10,8 @@ pub enum Layout {
     /// Last axis fastest.
     #[default]
     RowMajor,
-    /// `[N, C, spatial..]` stored as `[N, ceil(C/16), spatial.., 16]`; channels past C are zero.
+    /// `[N, C, spatial..]` stored as `[N, ceil(C/16), spatial.., 16]`; channels past C are finite and of no
+    /// meaning.
     Nchw16c,
     /// A `[.., K, N]` matrix stored as `[.., ceil(N/16), K, 16]`: column panels; columns past N are zero.
     Panels16,
@@ -21,6 +22,8 @@ pub enum Layout {
     ConvFirst16,
     /// Weights `[M, 1, kernel..]` of a depthwise convolution as `[ceil(M/16), kernel.., 16]`.
     Depthwise16,
+    /// Weights `[C, M/group, kernel..]` of a transposed convolution as `[group, M/group, kernel.., C/group]`.
+    ConvTransposed,
 }
 
 impl Layout {
@@ -33,13 +36,16 @@ impl Layout {
             Layout::ConvBlocks16 => "convblocks16",
             Layout::ConvFirst16 => "convfirst16",
             Layout::Depthwise16 => "depthwise16",
+            Layout::ConvTransposed => "convtransposed",
         }
     }
 
     /// The layout with this name.
     pub fn from_name(name: &str) -> Option<Layout> {
         use Layout::*;
-        [RowMajor, Nchw16c, Panels16, ConvBlocks16, ConvFirst16, Depthwise16].into_iter().find(|l| l.name() == name)
+        [RowMajor, Nchw16c, Panels16, ConvBlocks16, ConvFirst16, Depthwise16, ConvTransposed]
+            .into_iter()
+            .find(|l| l.name() == name)
     }
 
     /// Elements stored for a tensor of `shape`, filling included; `None` on overflow or a rank the layout does not have.
@@ -47,7 +53,7 @@ impl Layout {
         let up16 = |n: usize| n.checked_next_multiple_of(16);
         let mut stored = shape.to_vec();
         match self {
-            Layout::RowMajor => {}
+            Layout::RowMajor | Layout::ConvTransposed => {}
             Layout::Nchw16c => *stored.get_mut(1)? = up16(*shape.get(1)?)?,
             Layout::Panels16 => {
                 let last = stored.len().checked_sub(1).filter(|l| *l >= 1)?;

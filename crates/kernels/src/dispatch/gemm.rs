@@ -1,22 +1,21 @@
 //! Batched matrix products.
 
-use super::epilogue::{Recognised, recognise};
-use super::{Cx, Operand, Output, map};
-use crate::epilogue::{Activation, Bias, Epilogue, Residual};
+use super::terms::{Places, Terms};
+use super::{Cx, Operand, Output};
 use crate::gemm::{Dims, Mat, gemm, gemm_scratch, gemm_unpacked, gemm_unpacked_scratch};
 use planc_kir::{Expr, Gemm};
 use planc_tensor::{Layout, broadcast_strides};
 
 /// `[a, b, bias?, sides...] -> [out]`.
-pub(super) fn run(
+pub(super) fn run<'a>(
     cx: &mut Cx<'_>,
     spec: &Gemm,
-    epilogue: Option<&Expr>,
-    inputs: &[Option<Operand<'_>>],
+    epilogue: Option<&'a Expr>,
+    inputs: &[Option<Operand<'a>>],
     y: &mut Output<'_>,
 ) -> Result<(), String> {
     let sides_from = inputs.len() - epilogue.map_or(0, |e| e.args().len() - 1);
-    let sides: Vec<Operand<'_>> = inputs[sides_from..].iter().flatten().copied().collect();
+    let sides = inputs[sides_from..].iter().flatten().copied().collect();
     let operand = |i: usize| inputs[..sides_from].get(i).copied().flatten();
     let (Some(a), Some(b)) = (operand(0), operand(1)) else { return Err("an operand is missing".into()) };
     let bias = operand(2);
@@ -48,18 +47,10 @@ pub(super) fn run(
     let a_offsets = offsets(a_batch, &batch);
     let b_offsets = offsets(b_batch, &batch);
 
-    // Sums and activations in registers where they are of the usual form; a map over the result else.
     let plain = spec.alpha == 1.0 && spec.beta == 1.0;
-    let shape: Vec<usize> = y.shape.to_vec();
-    let nothing = Recognised { before: vec![], activation: Activation::None, after: None };
-    let usual = match epilogue {
-        Some(e) => recognise(e).and_then(|r| place(&r, bias, &sides, &shape, plain)),
-        None => place(&nothing, bias, &[], &shape, plain),
-    };
-    let bias_only = || place(&nothing, bias, &[], &shape, plain).map(|p| Placed { done: false, ..p });
-    let plan = usual.or_else(bias_only).unwrap_or_default();
-    let col_bias = plan.col_bias.map(|o: Operand<'_>| o.elements::<f32>()).transpose()?;
-    let residual = plan.residual.map(|o: Operand<'_>| o.elements::<f32>()).transpose()?;
+    let per_channel = |o: &Operand<'_>| o.shape.last() == Some(&n) && o.shape.iter().product::<usize>() == n;
+    let places = Places { per_channel: &per_channel, per_row: false, plain };
+    let terms = Terms::place(bias, epilogue, sides, y, &places)?;
     let (x, w) = (a.elements::<f32>()?, b.elements::<f32>()?);
     let dims = Dims { m, n, k };
     let (a_rs, a_cs) = if spec.trans_a { (1, m) } else { (k, 1) };
@@ -70,12 +61,7 @@ pub(super) fn run(
     let out = y.elements()?;
     for (i, (ao, bo)) in a_offsets.iter().zip(&b_offsets).enumerate() {
         let (xa, part) = (&x[ao * m * k..(ao + 1) * m * k], i * m * n..(i + 1) * m * n);
-        let e = Epilogue {
-            bias: col_bias.map_or(Bias::None, Bias::PerCol),
-            residual: residual.map(|r| Residual::new(&r[part.clone()], n)),
-            activation: plan.activation,
-            residual_after_activation: plan.after,
-        };
+        let e = terms.epilogue(part.clone(), n);
         let xa = Mat { data: xa, rs: a_rs, cs: a_cs };
         if packed {
             let size = crate::gemm::packed_len(k, n);
@@ -85,60 +71,10 @@ pub(super) fn run(
             gemm_unpacked(cx.isa, cx.par, dims, xa, wb, &mut out[part], n, &e, scratch);
         }
     }
-    if !plan.bias_done {
+    if terms.bias_left {
         scale_and_add(spec, bias, y)?;
     }
-    match epilogue {
-        Some(e) if !plan.done => map::run_in_place(cx, e, &sides, y),
-        _ => Ok(()),
-    }
-}
-
-/// What the product itself takes over of bias and epilogue.
-#[derive(Default)]
-struct Placed<'a> {
-    col_bias: Option<Operand<'a>>,
-    residual: Option<Operand<'a>>,
-    activation: Activation,
-    after: bool,
-    /// The bias and the factors are taken care of.
-    bias_done: bool,
-    /// The epilogue is.
-    done: bool,
-}
-
-/// Finds a place for every term, or none for all.
-fn place<'a>(
-    r: &Recognised,
-    bias: Option<Operand<'a>>,
-    sides: &[Operand<'a>],
-    shape: &[usize],
-    plain: bool,
-) -> Option<Placed<'a>> {
-    if !plain {
-        return None;
-    }
-    let mut p = Placed { activation: r.activation, bias_done: true, done: true, ..Placed::default() };
-    let n = *shape.last()?;
-    let per_column = |o: &Operand<'_>| o.shape.last() == Some(&n) && o.shape.iter().product::<usize>() == n;
-    for o in bias.into_iter().chain(r.before.iter().filter_map(|i| sides.get(usize::from(*i) - 1).copied())) {
-        if p.col_bias.is_none() && per_column(&o) {
-            p.col_bias = Some(o);
-        } else if p.residual.is_none() && o.shape == shape {
-            p.residual = Some(o);
-        } else {
-            return None;
-        }
-    }
-    if let Some(i) = r.after {
-        let o = *sides.get(usize::from(i) - 1)?;
-        if p.residual.is_some() || o.shape != shape {
-            return None;
-        }
-        p.residual = Some(o);
-        p.after = true;
-    }
-    Some(p)
+    terms.finish(cx, y)
 }
 
 /// The batch number of an operand for each batch of the result.

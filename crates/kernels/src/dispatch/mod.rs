@@ -4,13 +4,16 @@
 //! layouts only, so that a plan compiled on one machine runs on every other. Extents are checked here, in every run:
 //! errors are sentences for users, and the kernels below may rely on lengths.
 
+mod conv;
 mod copy;
 mod epilogue;
 mod gemm;
 mod map;
+mod terms;
 
 use crate::isa::Isa;
 use crate::par::Parallel;
+use crate::reorder::{from_blocked, to_blocked};
 use planc_kir::{Expr, Kernel};
 use planc_tensor::{AlignedBuf, DType, Dim, Element, Layout};
 
@@ -108,10 +111,27 @@ pub type Form = (DType, Layout);
 pub fn supports(kernel: &Kernel, epilogue: Option<&Expr>, inputs: &[Option<Form>], outputs: &[Option<Form>]) -> bool {
     let late = epilogue.is_none_or(|e| map::supports(e) && e.result_type() == DType::F32);
     let all_f32 = || inputs.iter().chain(outputs).flatten().all(|(t, _)| *t == DType::F32);
-    if let Kernel::Gemm(_) = kernel {
-        let packed = inputs.get(1).copied().flatten() == Some((DType::F32, Layout::Panels16));
-        let mut others = inputs.iter().enumerate().filter(|(i, _)| !(packed && *i == 1)).map(|(_, f)| f);
-        return late && all_f32() && others.all(|f| f.is_none_or(|(_, l)| l == Layout::RowMajor));
+    let layout = |i: usize| inputs.get(i).copied().flatten().map_or(Layout::RowMajor, |(_, l)| l);
+    let result = outputs.first().copied().flatten().map_or(Layout::RowMajor, |(_, l)| l);
+    // Weights have layouts of their own; whatever is added lies as the result does, or has one value per channel.
+    let added = || (2..inputs.len()).all(|i| layout(i) == Layout::RowMajor || layout(i) == result);
+    match kernel {
+        Kernel::Gemm(_) => {
+            let matrix = matches!(layout(1), Layout::RowMajor | Layout::Panels16);
+            return late
+                && all_f32()
+                && matrix
+                && layout(0) == Layout::RowMajor
+                && result == Layout::RowMajor
+                && added();
+        }
+        Kernel::Conv(_) => return late && all_f32() && conv::supports(layout(0), layout(1), result) && added(),
+        Kernel::ConvTranspose(_) => {
+            let layouts = (layout(0), layout(1), result);
+            let known = layouts == (Layout::RowMajor, Layout::ConvTransposed, Layout::RowMajor);
+            return late && all_f32() && known && added();
+        }
+        _ => {}
     }
     let whole_bytes = |f: &Option<Form>| f.is_none_or(|(t, _)| t.size().is_some());
     let row_major = |f: &Option<Form>| f.is_none_or(|(_, l)| l == Layout::RowMajor);
@@ -129,11 +149,11 @@ pub fn supports(kernel: &Kernel, epilogue: Option<&Expr>, inputs: &[Option<Form>
 ///
 /// # Errors
 /// When extents do not fit each other, or values are out of range.
-pub fn run(
+pub fn run<'a>(
     cx: &mut Cx<'_>,
     kernel: &Kernel,
-    epilogue: Option<&Expr>,
-    inputs: &[Option<Operand<'_>>],
+    epilogue: Option<&'a Expr>,
+    inputs: &[Option<Operand<'a>>],
     outputs: &mut [Option<Output<'_>>],
 ) -> Result<(), String> {
     let Some((Some(out), others)) = outputs.split_first_mut() else { return Err("the first result is missing".into()) };
@@ -142,6 +162,8 @@ pub fn run(
         return Ok(());
     }
     match kernel {
+        Kernel::Conv(spec) => conv::run(cx, spec, epilogue, inputs, out),
+        Kernel::ConvTranspose(spec) => conv::run_transposed(cx, spec, epilogue, inputs, out),
         Kernel::Gemm(spec) => gemm::run(cx, spec, epilogue, inputs, out),
         Kernel::Map(expr) if epilogue.is_none() => map::run(cx, expr, inputs, out),
         Kernel::Transpose { perm } => copy::transpose(cx, perm, operand(0)?, out),
@@ -155,7 +177,18 @@ pub fn run(
 ///
 /// # Errors
 /// When there is no kernel between the two layouts.
-pub fn reorder(_: &mut Cx<'_>, input: Option<&Operand<'_>>, output: Option<&mut Output<'_>>) -> Result<(), String> {
+pub fn reorder(cx: &mut Cx<'_>, input: Option<&Operand<'_>>, output: Option<&mut Output<'_>>) -> Result<(), String> {
     let (Some(x), Some(y)) = (input, output) else { return Err("an operand is missing".into()) };
-    Err(format!("no reorder from {} to {}", x.layout, y.layout))
+    let [n, c, spatial @ ..] = x.shape else { return Err(format!("{:?} has no channels", x.shape)) };
+    let pixels = spatial.iter().product();
+    if x.shape != y.shape {
+        return Err(format!("{:?} is reordered to {:?}", x.shape, y.shape));
+    }
+    let kernel = match (x.layout, y.layout) {
+        (Layout::RowMajor, Layout::Nchw16c) => to_blocked,
+        (Layout::Nchw16c, Layout::RowMajor) => from_blocked,
+        (from, to) => return Err(format!("no reorder from {from} to {to}")),
+    };
+    kernel(cx.isa, cx.par, *n, *c, pixels, x.elements()?, y.elements()?);
+    Ok(())
 }
