@@ -167,3 +167,21 @@ pub fn sparse_attr(dims: &[i64], indices: &[i64], values: &[f32]) -> AttributePr
     s.indices = Some(int64s("", &[indices.len() as i64], indices)).into();
     attr(AttributeType::SPARSE_TENSOR, |a| a.sparse_tensor = Some(s).into())
 }
+
+pub fn graph_attr(g: GraphProto) -> AttributeProto {
+    attr(AttributeType::GRAPH, |a| a.g = Some(g).into())
+}
+
+/// A subgraph: typed inputs, nodes, names of outputs.
+pub fn subgraph(inputs: &[(&str, i32, &[&str])], nodes: Vec<NodeProto>, outputs: &[&str]) -> GraphProto {
+    let mut graph = GraphProto::new();
+    graph.name = "body".into();
+    graph.input = inputs.iter().map(|(name, element, dims)| value(name, *element, dims)).collect();
+    graph.node = nodes;
+    for name in outputs {
+        let mut output = ValueInfoProto::new();
+        output.name = (*name).into();
+        graph.output.push(output);
+    }
+    graph
+}

@@ -311,6 +311,114 @@ fn attributes_are_checked_against_the_row() {
     assert_eq!(errors(&old)[0].message, "the attribute \"allowzero\" exists since opset 14 only");
 }
 
+/// An If whose branches read `x` and the constant `w` from around them.
+fn branching(then: &str, other: &str) -> ModelProto {
+    let branch = |op: &str, result: &str| subgraph(&[], vec![node(op, &["x", "w"], &[result])], &[result]);
+    let choose = with(
+        with(node("If", &["c"], &["y"]), "else_branch", graph_attr(branch(other, "e"))),
+        "then_branch",
+        graph_attr(branch(then, "t")),
+    );
+    let mut m = model(vec![choose], &["N"]);
+    graph(&mut m).input.push(value("c", 9, &[]));
+    graph(&mut m).initializer.push(floats("w", &[1], &[1.0]));
+    m
+}
+
+#[test]
+fn subgraphs_list_what_they_capture() {
+    let g = import(&branching("Add", "Sub")).graph;
+    assert_eq!(outputs(&g), ["y: f32[N]"]);
+    let node = g.node(g.order()[0]);
+    let names: Vec<&str> = node.subgraphs.iter().map(|s| &*s.name).collect();
+    assert_eq!(names.len(), 2);
+    for s in &node.subgraphs {
+        // The constant is the subgraph's own: inference sees its elements.
+        let outer: Vec<&str> = s.captures.iter().map(|c| &*g.value(c.outer).name).collect();
+        assert_eq!(outer, ["x"]);
+        assert!(s.graph.constant(s.graph.find("w").unwrap()).is_some());
+        assert_eq!(listing(&s.graph).len(), 1);
+    }
+}
+
+#[test]
+fn unsupported_nodes_of_subgraphs_are_reported_with_their_place() {
+    let e = errors(&branching("Frobnicate", "Twist"));
+    let mut shown: Vec<String> = e.iter().map(ToString::to_string).collect();
+    shown.sort();
+    assert_eq!(e.len(), 2, "{shown:?}");
+    assert!(shown[0].starts_with("node \"e\" (Twist, opset 17)") && shown[0].contains("(at y."), "{shown:?}");
+}
+
+#[test]
+fn subgraphs_nest_and_capture_through_each_other() {
+    let inner = subgraph(&[], vec![node("Add", &["x", "h"], &["r"])], &["r"]);
+    let choose = with(
+        with(node("If", &["c"], &["s"]), "then_branch", graph_attr(inner.clone())),
+        "else_branch",
+        graph_attr(inner),
+    );
+    let outer = subgraph(&[], vec![node("Relu", &["x"], &["h"]), choose], &["s"]);
+    let top = with(
+        with(node("If", &["c"], &["y"]), "then_branch", graph_attr(outer.clone())),
+        "else_branch",
+        graph_attr(outer),
+    );
+    let mut m = model(vec![top], &["N"]);
+    graph(&mut m).input.push(value("c", 9, &[]));
+    let g = import(&m).graph;
+    assert_eq!(outputs(&g), ["y: f32[N]"]);
+    let middle = &g.node(g.order()[0]).subgraphs[0];
+    let mut outer: Vec<&str> = middle.captures.iter().map(|c| &*g.value(c.outer).name).collect();
+    outer.sort();
+    assert_eq!(outer, ["c", "x"]);
+}
+
+#[test]
+fn loops_see_names_around_them_and_run_functions() {
+    let body = subgraph(
+        &[("i", 7, &[]), ("go", 9, &[]), ("state", 1, &["N"])],
+        vec![
+            node("Add", &["state", "x"], &["sum"]),
+            domain(node("F", &["sum"], &["next"]), "loc"),
+            node("Identity", &["go"], &["more"]),
+        ],
+        &["more", "next"],
+    );
+    let m = || {
+        let mut m = model(vec![with(node("Loop", &["n", "", "x"], &["y"]), "body", graph_attr(body.clone()))], &["N"]);
+        graph(&mut m).initializer.push(int64s("n", &[], &[3]));
+        m.functions.push(function("F", &["p"], &["q"], vec![node("Relu", &["p"], &["q"])]));
+        m
+    };
+    let i = import(&m());
+    assert_eq!(i.metadata.inlined_functions, [("loc.F".to_owned(), 1)]);
+    let inner = &i.graph.node(i.graph.order()[0]).subgraphs[0];
+    assert_eq!(listing(&inner.graph), ["sum = Add(state, x)", "next = Relu(sum)", "more = Identity(go)"]);
+    // A function sees nothing of what is around its call.
+    let mut blind = m();
+    blind.functions[0].node[0].input[0] = "x".into();
+    assert_eq!(errors(&blind)[0].message, "nothing defines its operand \"x\"");
+}
+
+#[test]
+fn a_name_defined_again_in_a_subgraph_gives_a_warning() {
+    let branch =
+        |result: &str| subgraph(&[], vec![node("Relu", &["x"], &["h"]), node("Relu", &["h"], &[result])], &[result]);
+    let choose = with(
+        with(node("If", &["c"], &["k"]), "then_branch", graph_attr(branch("t"))),
+        "else_branch",
+        graph_attr(branch("e")),
+    );
+    let mut m = model(vec![node("Neg", &["x"], &["h"]), choose, node("Add", &["k", "h"], &["y"])], &["N"]);
+    graph(&mut m).input.push(value("c", 9, &[]));
+    let i = import(&m);
+    assert_eq!(i.warnings.len(), 2);
+    let inner = &i.graph.node(i.graph.order()[1]).subgraphs[0];
+    let outer: Vec<&str> = inner.captures.iter().map(|c| &*i.graph.value(c.outer).name).collect();
+    assert_eq!(outer, ["x"]);
+}
+
 #[test]
 fn malformed_models_are_refused() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/malformed");
