@@ -91,7 +91,7 @@ fn taps(r: &Resize, i: usize, from: usize, to: usize, scale: f64, roi: [f64; 2])
         Coordinate::PytorchHalfPixel | Coordinate::AlignCorners => 0.0,
         Coordinate::Asymmetric => x / scale,
         Coordinate::TfHalfPixelForNn => (x + 0.5) / scale,
-        Coordinate::CropAndResize if to > 1 => roi[0] * last + x * (roi[1] - roi[0]) * last / (to as f64 - 1.0),
+        Coordinate::CropAndResize if extent != 1.0 => roi[0] * last + x * (roi[1] - roi[0]) * last / (extent - 1.0),
         Coordinate::CropAndResize => 0.5 * (roi[0] + roi[1]) * last,
     };
     if r.coordinate == Coordinate::CropAndResize && !(0.0..=last).contains(&at) {
