@@ -13,6 +13,7 @@ pub mod quant;
 pub mod reduce;
 pub mod rnn;
 pub mod shape;
+pub mod signal;
 pub mod text;
 
 use crate::def::OpDef;
@@ -32,5 +33,6 @@ pub static FAMILIES: &[&[&OpDef]] = &[
     reduce::ROWS,
     rnn::ROWS,
     shape::ROWS,
+    signal::ROWS,
     text::ROWS,
 ];

@@ -5,6 +5,8 @@ mod batch_normalization;
 pub(crate) mod conv;
 pub(crate) mod conv_integer;
 mod conv_transpose;
+mod det;
+mod einsum;
 mod gemm;
 mod global_average_pool;
 mod global_lp_pool;
@@ -30,6 +32,8 @@ pub const ROWS: &[&OpDef] = &[
     &conv::OP,
     &conv_integer::OP,
     &conv_transpose::OP,
+    &det::OP,
+    &einsum::OP,
     &gemm::OP,
     &global_average_pool::OP,
     &global_lp_pool::OP,
