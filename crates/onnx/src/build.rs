@@ -397,7 +397,7 @@ impl<'c, 'm> Builder<'c, 'm> {
         for input in &record.inputs {
             // Only a first guess: the operator that owns the graph says what its inputs are.
             let declared = input.ty.as_ref().and_then(|t| self.declared.value_type(&input.name, t).ok());
-            self.input(&input.name, declared.unwrap_or_else(|| TensorType::unranked(DType::F32).into()));
+            self.input(&input.name, declared.unwrap_or_else(undeclared));
         }
         let sparse = record.sparse_initializers.iter().filter_map(|s| Some((s.values.as_ref()?.name.as_str(), s)));
         for t in &record.initializers {
@@ -488,6 +488,12 @@ impl<'c, 'm> Builder<'c, 'm> {
         graph.set_known(copy, known);
         copy
     }
+}
+
+/// The type of a subgraph's input until its owner is inferred, where the model declares none: not a tensor, as a
+/// tensor's element type would be taken for a declaration.
+fn undeclared() -> Type {
+    Type::Optional(Box::new(TensorType::unranked(DType::F32).into()))
 }
 
 fn constant_tensor(attr: Attr) -> Option<Tensor> {

@@ -395,6 +395,12 @@ fn loops_see_names_around_them_and_run_functions() {
     assert_eq!(i.metadata.inlined_functions, [("loc.F".to_owned(), 1)]);
     let inner = &i.graph.node(i.graph.order()[0]).subgraphs[0];
     assert_eq!(listing(&inner.graph), ["sum = Add(state, x)", "next = Relu(sum)", "more = Identity(go)"]);
+    // Inputs of a body need no types: the loop knows them.
+    let mut untyped = m();
+    graph(&mut untyped).input[0] = value("x", 11, &["N"]);
+    let body = graph(&mut untyped).node[0].attribute[0].g.mut_or_insert_default();
+    body.input.iter_mut().for_each(|i| i.type_ = None.into());
+    assert_eq!(outputs(&import(&untyped).graph), ["y: f64[N]"]);
     // A function sees nothing of what is around its call.
     let mut blind = m();
     blind.functions[0].node[0].input[0] = "x".into();
