@@ -1,1 +1,19 @@
 //! Graph passes and their manager.
+//!
+//! A pass is one file with one row in [`PIPELINE`] and one folder of cases in `testdata/passes`; its header says what
+//! it does and why, and shows an example that a test runs. Guarantees: passes are deterministic and never look at the
+//! host; after each pass the graph is proper and its types are inferred; a rewrite that is declined says why.
+//! Deliberately absent: kernels and layouts of a backend; what passes must know of one comes in through
+//! [`PassOptions`].
+
+mod decompose;
+mod eliminate_common;
+mod eliminate_dead;
+mod fold_constants;
+mod infer;
+mod inline;
+mod manager;
+mod rewrite;
+mod simplify;
+
+pub use manager::{Decline, PIPELINE, Pass, PassCx, PassError, PassOptions, PassRun, Report, run_pass, run_pipeline};

@@ -4,7 +4,7 @@ use crate::cx::{Arg, InferCx};
 use crate::def::{AttrKind, Default, OpDef, ParamKind};
 use crate::error::{NodeError, OpError};
 use crate::table;
-use planc_ir::{Graph, NodeId, Type, ValueId};
+use planc_ir::{Epilogue, Graph, NodeId, TensorType, Type, ValueId};
 use planc_tensor::{Attr, DType};
 
 /// Infers the types of all values, subgraphs included, in topological order.
@@ -71,6 +71,7 @@ pub fn infer_node(graph: &mut Graph, id: NodeId) -> Result<(), OpError> {
         let Some(v) = graph.node(id).output(i) else { continue };
         let ty = ty.ok_or_else(|| OpError::unsupported(format!("result {i} of {op} is not inferred")))?;
         check_extents(&ty)?;
+        let ty = after_epilogue(graph.node(id).epilogue().filter(|_| i == 0), ty);
         graph.set_type(v, ty);
         graph.set_known(v, known);
     }
@@ -81,6 +82,14 @@ pub fn infer_node(graph: &mut Graph, id: NodeId) -> Result<(), OpError> {
 pub(crate) fn small_integers(t: &planc_tensor::Tensor) -> Option<Vec<planc_tensor::Dim>> {
     let small = t.rank() <= 1 && t.len() <= crate::cx::MAX_KNOWN;
     small.then(|| t.view().to_i64())?.map(|v| v.into_iter().map(planc_tensor::Dim::from).collect())
+}
+
+/// The type of a result that `epilogue` runs on: the program decides the element type.
+fn after_epilogue(epilogue: Option<&Epilogue>, ty: Type) -> Type {
+    match (epilogue, ty) {
+        (Some(e), Type::Tensor(t)) => TensorType { dtype: e.expr.result_type(), ..t }.into(),
+        (_, ty) => ty,
+    }
 }
 
 /// Elements of a tensor at most: keeps byte counts far from overflow.

@@ -5,6 +5,7 @@ pub mod contrib;
 pub mod control;
 pub mod image;
 pub mod index;
+pub mod internal;
 pub mod logic;
 pub mod math;
 pub mod movement;
@@ -25,6 +26,7 @@ pub static FAMILIES: &[&[&OpDef]] = &[
     control::ROWS,
     image::ROWS,
     index::ROWS,
+    internal::ROWS,
     logic::ROWS,
     math::ROWS,
     movement::ROWS,

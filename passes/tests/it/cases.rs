@@ -1,0 +1,80 @@
+//! The cases of `testdata/passes/<pass>/*.ir`: a graph, and a snapshot of what the pass makes of it.
+//!
+//! Every case also shows that a second run changes nothing and that results stay the same on random inputs.
+
+use crate::eval;
+use planc_ir::{Graph, text};
+use planc_ops::infer_graph;
+use planc_passes::{PIPELINE, PassOptions, run_pass};
+use std::path::{Path, PathBuf};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/passes")
+}
+
+fn files(dir: &Path, extension: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
+    let mut files: Vec<PathBuf> = entries.map(|e| e.unwrap().path()).collect();
+    files.retain(|p| p.extension().is_some_and(|e| e == extension));
+    files.sort();
+    files
+}
+
+/// The graph that a text describes, inferred.
+pub fn graph(text: &str) -> Graph {
+    let mut g = text::parse(text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+    infer_graph(&mut g).unwrap_or_else(|e| panic!("{}\n{text}", e[0]));
+    g
+}
+
+/// What the pass makes of `g`, with what it declined; checks that results stay and that a second run changes nothing.
+pub fn apply(pass: &str, g: &mut Graph) -> String {
+    let options = PassOptions { opt_level: 3, verify: true, ..PassOptions::default() };
+    let before = g.clone();
+    let report = run_pass(g, pass, &options).unwrap_or_else(|e| panic!("{e}"));
+    let mut shown = text::print(g, &text::Header { opset: None, after: Some(pass.into()) });
+    for d in &report.declines {
+        shown += &format!("// declined {}: {}\n", d.node, d.reason);
+    }
+    for (seed, extent) in [(1, 2), (2, 3), (3, 1)] {
+        let Some(inputs) = eval::inputs(&before, seed, extent) else { continue };
+        let run = |g: &Graph| eval::run(g, g.inputs().iter().copied().zip(inputs.iter().cloned()).collect());
+        let Ok(expected) = run(&before) else { continue };
+        let got = run(g).unwrap_or_else(|e| panic!("{e}\n{shown}"));
+        for (a, b) in expected.iter().zip(&got) {
+            assert!(eval::difference(a, b) < 1e-5, "the pass changes results: {a:?} {b:?}\n{shown}");
+        }
+    }
+    let again = run_pass(g, pass, &options).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(again.changes(pass), 0, "a second run changes something\n{g}");
+    shown
+}
+
+#[test]
+fn cases_give_their_snapshots() {
+    for pass in PIPELINE {
+        let dir = folder().join(pass.name);
+        let cases = files(&dir, "ir");
+        assert!(!cases.is_empty(), "pass {} has no cases", pass.name);
+        for case in cases {
+            let input = std::fs::read_to_string(&case).unwrap();
+            let name = case.file_stem().unwrap().to_str().unwrap().to_string();
+            let shown = apply(pass.name, &mut graph(&input));
+            insta::with_settings!({ snapshot_path => &dir, prepend_module_to_snapshot => false, omit_expression => true }, {
+                insta::assert_snapshot!(name, shown);
+            });
+        }
+    }
+}
+
+#[test]
+fn every_folder_and_snapshot_belongs_to_something() {
+    for entry in std::fs::read_dir(folder()).unwrap() {
+        let dir = entry.unwrap().path();
+        let name = dir.file_name().unwrap().to_str().unwrap().to_string();
+        assert!(PIPELINE.iter().any(|p| p.name == name), "no pass {name}");
+        for snap in files(&dir, "snap") {
+            assert!(snap.with_extension("ir").exists(), "{} has no case", snap.display());
+        }
+    }
+}
