@@ -2,7 +2,7 @@
 
 use crate::elementwise::elements;
 use crate::minifloat::PowerRounding;
-use crate::scalar::{Rounding, Scalar, Wide, from_wides, wides};
+use crate::scalar::{Rounding, Scalar, Wide, from_numbers, numbers};
 use crate::{LowerCx, Lowered, OpError, TypeSet};
 use planc_kir::{Expr, ExprBuilder, Kernel};
 use planc_tensor::{DType, Tensor, View};
@@ -39,12 +39,12 @@ pub fn convert(x: View<'_>, to: DType, rounding: Rounding) -> Result<Tensor, OpE
     match (x.dtype(), to) {
         (DType::String, _) => {
             let numbers: Result<Vec<Wide>, OpError> = x.as_strings().iter().map(|s| parse(s, to)).collect();
-            from_wides(to, x.shape(), numbers?.into_iter(), rounding)
+            from_numbers(to, x.shape(), numbers?.into_iter(), rounding)
         }
         (_, DType::String) => Ok(Tensor::from_strings(x.shape(), print(x)?)?),
         (from, _) => crate::dispatch_scalar!(from, T => {
-            from_wides(to, x.shape(), elements::<T>(x)?.iter().map(|v| v.wide()), rounding)
-        }, from_wides(to, x.shape(), wides(x)?.into_iter(), rounding)),
+            from_numbers(to, x.shape(), elements::<T>(x)?.iter().map(|v| v.wide()), rounding)
+        }, from_numbers(to, x.shape(), numbers(x, |v| v)?.into_iter(), rounding)),
     }
 }
 
@@ -79,7 +79,7 @@ fn print(x: View<'_>) -> Result<Vec<String>, OpError> {
         Wide::Float(v) if x.dtype() == DType::F64 => decimal(v.is_nan(), v.is_infinite(), v > 0.0, v.to_string()),
         Wide::Float(v) => decimal(v.is_nan(), v.is_infinite(), v > 0.0, (v as f32).to_string()),
     };
-    Ok(wides(x)?.into_iter().map(text).collect())
+    numbers(x, text)
 }
 
 fn decimal(nan: bool, infinite: bool, positive: bool, digits: String) -> String {

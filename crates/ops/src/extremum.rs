@@ -44,7 +44,8 @@ fn infer(cx: &mut InferCx<'_>) -> Result<(), OpError> {
 pub fn eval(cx: &EvalCx<'_>, inputs: &[Option<View<'_>>], max: bool) -> Result<Vec<Tensor>, OpError> {
     let x = only(inputs)?;
     let axis = normal_axis(cx.int("axis"), x.rank())?;
-    let (n, inner): (usize, usize) = (x.shape()[axis], x.shape()[axis + 1..].iter().product());
+    let n = x.shape()[axis];
+    let inner = x.shape()[axis + 1..].iter().fold(1usize, |n, d| n.saturating_mul(*d));
     let mut shape = x.shape().to_vec();
     shape[axis] = 1;
     let count = cx.reserve(DType::I64, &shape)?;

@@ -57,6 +57,9 @@ impl Granularity {
 
     /// Calls `f` with the number of the scale of every element of `x`, row-major.
     pub fn for_each(self, x: &[usize], mut f: impl FnMut(usize)) {
+        if x.contains(&0) {
+            return;
+        }
         let (axis, size) = match self {
             Granularity::Tensor => return (0..x.iter().product()).for_each(|_| f(0)),
             Granularity::Axis(axis) => (axis, 1),

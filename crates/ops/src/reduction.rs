@@ -1,7 +1,7 @@
 //! What reductions over axes share: which axes, inference, evaluation, lowering.
 
 use crate::elementwise::{only, walk};
-use crate::scalar::{Wide, from_wides, wides};
+use crate::scalar::{Wide, floats, from_numbers, numbers};
 use crate::{
     AttrDef, AttrKind, EvalCx, InferCx, LowerCx, Lowered, OpDef, OpError, Param, TypeSet, Upgrade, known, normal_axis,
 };
@@ -122,20 +122,18 @@ pub fn eval(cx: &EvalCx<'_>, inputs: &[Option<View<'_>>], op: ReduceOp) -> Resul
     let n = cx.reserve(x.dtype(), &kept)?;
     let mut strides = contiguous_strides(&kept);
     axes.iter().for_each(|a| strides[*a] = 0);
-    let count: usize = axes.iter().map(|a| x.shape()[*a]).product();
+    let count = axes.iter().fold(1usize, |n, a| n.saturating_mul(x.shape()[*a]));
     let to = Walk { extents: x.shape(), strides: &strides, n, count };
-    let numbers = wides(x)?;
     let real = matches!(op, ReduceOp::L2 | ReduceOp::LogSum | ReduceOp::LogSumExp);
     let out: Vec<Wide> = if x.dtype().is_float() || real {
-        let x: Vec<f64> = numbers.into_iter().map(Wide::as_f64).collect();
-        to.floats(&x, op).into_iter().map(Wide::Float).collect()
+        to.floats(&floats(x)?, op).into_iter().map(Wide::Float).collect()
     } else {
         let (low, high) = crate::scalar::int_range(x.dtype()).unwrap_or((0, 1));
-        let x: Vec<i128> = numbers.into_iter().map(|v| if let Wide::Int(v) = v { v } else { 0 }).collect();
+        let x = numbers(x, |v| if let Wide::Int(v) = v { v } else { 0 })?;
         to.ints(&x, op, low, high).into_iter().map(Wide::Int).collect()
     };
     let shape = output_shape(x.shape(), &axes, cx.flag("keepdims"), 1);
-    Ok(vec![from_wides(x.dtype(), &shape, out.into_iter(), Default::default())?])
+    Ok(vec![from_numbers(x.dtype(), &shape, out.into_iter(), Default::default())?])
 }
 
 /// How elements of an operand map to those of the result.

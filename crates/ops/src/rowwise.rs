@@ -2,7 +2,7 @@
 //! all axes from one on, flattened.
 
 use crate::elementwise::{infer_same, only};
-use crate::scalar::{Wide, floats, from_wides};
+use crate::scalar::{Wide, floats, from_numbers};
 use crate::{AttrDef, EvalCx, InferCx, LowerCx, Lowered, OpDef, OpError, Param, TypeSet, Upgrade, normal_axis};
 use planc_kir::{Kernel, Softmax};
 use planc_tensor::{Tensor, View};
@@ -55,9 +55,10 @@ pub fn eval(cx: &EvalCx<'_>, inputs: &[Option<View<'_>>], f: impl Fn(&mut [f64])
     let x = only(inputs)?;
     let (first, end) = axes(cx.int("axis"), cx.flag("flatten"), x.rank())?;
     let mut data = floats(x)?;
-    let (n, inner): (usize, usize) = (x.shape()[first..end].iter().product(), x.shape()[end..].iter().product());
-    let mut row = vec![0.0; n];
     if !data.is_empty() {
+        // Products of extents of a tensor that has elements do not overflow.
+        let (n, inner): (usize, usize) = (x.shape()[first..end].iter().product(), x.shape()[end..].iter().product());
+        let mut row = vec![0.0; n];
         for block in data.chunks_mut(n * inner) {
             for i in 0..inner {
                 row.iter_mut().enumerate().for_each(|(k, v)| *v = block[k * inner + i]);
@@ -66,7 +67,7 @@ pub fn eval(cx: &EvalCx<'_>, inputs: &[Option<View<'_>>], f: impl Fn(&mut [f64])
             }
         }
     }
-    Ok(vec![from_wides(x.dtype(), x.shape(), data.into_iter().map(Wide::Float), Default::default())?])
+    Ok(vec![from_numbers(x.dtype(), x.shape(), data.into_iter().map(Wide::Float), Default::default())?])
 }
 
 /// The `Softmax` kernel, where the rank is known.

@@ -1,7 +1,7 @@
 //! What CumSum and CumProd share: an accumulation along an axis that keeps every step.
 
 use crate::elementwise::{infer_same, only};
-use crate::scalar::{Wide, from_wides, wides};
+use crate::scalar::{Wide, from_numbers, numbers};
 use crate::{AttrDef, EvalCx, InferCx, OpDef, OpError, Param, TypeSet, normal_axis, operand, reduction};
 use planc_tensor::{Tensor, View};
 
@@ -38,11 +38,14 @@ pub fn eval(
     let axis = operand(inputs, 1)?.to_i64().unwrap_or_default();
     let [axis] = axis[..] else { return Err(OpError::shape("the axis is not one number")) };
     let axis = normal_axis(axis, x.rank())?;
+    if x.is_empty() {
+        return Ok(vec![x.to_tensor()]);
+    }
     let (n, inner): (usize, usize) = (x.shape()[axis], x.shape()[axis + 1..].iter().product());
     let (exclusive, reverse) = (cx.flag("exclusive"), cx.flag("reverse"));
-    let mut data = wides(x)?;
+    let mut data = numbers(x, |v| v)?;
     let zero = if x.dtype().is_float() { Wide::Float(start.into()) } else { Wide::Int(start.into()) };
-    let rows = data.len().checked_div(n).unwrap_or(0);
+    let rows = data.len() / n;
     for row in 0..rows {
         let first = row / inner * n * inner + row % inner;
         let mut acc = zero;
@@ -56,5 +59,5 @@ pub fn eval(
             acc = next;
         }
     }
-    Ok(vec![from_wides(x.dtype(), x.shape(), data.into_iter(), Default::default())?])
+    Ok(vec![from_numbers(x.dtype(), x.shape(), data.into_iter(), Default::default())?])
 }

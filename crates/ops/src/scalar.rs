@@ -115,24 +115,24 @@ macro_rules! dispatch_scalar {
     };
 }
 
-/// The numbers of `x`, whatever its element type.
+/// `f` of every number of `x`, whatever its element type.
 ///
 /// # Errors
 /// For strings and complex numbers.
-pub fn wides(x: View<'_>) -> Result<Vec<Wide>, OpError> {
+pub fn numbers<U>(x: View<'_>, f: impl Fn(Wide) -> U) -> Result<Vec<U>, OpError> {
     if let Some(ints) = x.unpack_sub_byte() {
-        return Ok(ints.into_iter().map(|v| Wide::Int(v.into())).collect());
+        return Ok(ints.into_iter().map(|v| f(Wide::Int(v.into()))).collect());
     }
     if let Some(format) = minifloat::format(x.dtype()) {
-        let codes: Vec<u8> = if x.dtype() == DType::F4E2M1 {
-            (0..x.len()).map(|i| (x.bytes()[i / 2] >> (4 * (i % 2))) & 15).collect()
+        let decode = |code: u8| f(Wide::Float(format.decode(code)));
+        return Ok(if x.dtype() == DType::F4E2M1 {
+            (0..x.len()).map(|i| decode((x.bytes()[i / 2] >> (4 * (i % 2))) & 15)).collect()
         } else {
-            x.bytes().to_vec()
-        };
-        return Ok(codes.into_iter().map(|c| Wide::Float(format.decode(c))).collect());
+            x.bytes().iter().map(|c| decode(*c)).collect()
+        });
     }
     dispatch_scalar!(x.dtype(), T => {
-        Ok(crate::elementwise::elements::<T>(x)?.iter().map(|v| v.wide()).collect())
+        Ok(crate::elementwise::elements::<T>(x)?.iter().map(|v| f(v.wide())).collect())
     }, Err(OpError::type_(format!("does not take {}", x.dtype()))))
 }
 
@@ -141,7 +141,7 @@ pub fn wides(x: View<'_>) -> Result<Vec<Wide>, OpError> {
 /// # Errors
 /// For strings and complex numbers.
 pub fn floats(x: View<'_>) -> Result<Vec<f64>, OpError> {
-    Ok(wides(x)?.into_iter().map(Wide::as_f64).collect())
+    numbers(x, Wide::as_f64)
 }
 
 /// How numbers beyond the range of an 8-bit float or exponent are treated.
@@ -163,7 +163,7 @@ impl Default for Rounding {
 ///
 /// # Errors
 /// For strings and complex numbers, or when the count does not fit.
-pub fn from_wides(
+pub fn from_numbers(
     dtype: DType,
     shape: &[usize],
     numbers: impl Iterator<Item = Wide>,

@@ -1,4 +1,7 @@
 //! Operators against values that the ONNX specification or its examples give, in tables.
 
+mod agree;
 mod cases;
+mod elementwise;
+mod known;
 mod nn;

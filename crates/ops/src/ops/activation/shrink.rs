@@ -1,7 +1,7 @@
 //! Shrink: x + bias below -lambd, x - bias above lambd, else 0.
 
 use crate::elementwise::{lower_formula, only};
-use crate::scalar::{Wide, from_wides, wides};
+use crate::scalar::{Wide, from_numbers, numbers};
 use crate::{AttrDef, Lowered, OpDef, Param, TypeSet, schema};
 use planc_kir::BinOp;
 
@@ -26,8 +26,8 @@ pub const OP: OpDef = OpDef {
                 0.0
             }
         };
-        let y = wides(x)?.into_iter().map(|v| Wide::Float(shrunk(v.as_f64())));
-        Ok(vec![from_wides(x.dtype(), x.shape(), y, Default::default())?])
+        let y = numbers(x, |v| Wide::Float(shrunk(v.as_f64())))?.into_iter();
+        Ok(vec![from_numbers(x.dtype(), x.shape(), y, Default::default())?])
     }),
     lower: |cx| {
         if !cx.dtype(0).is_ok_and(|t| t.is_float()) {

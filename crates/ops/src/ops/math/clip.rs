@@ -1,7 +1,7 @@
 //! Clip: x, not below `min` and not above `max`; `max` where they contradict each other. NaN stays NaN.
 
 use crate::elementwise::{infer_same, lower_map_optional, map1, only};
-use crate::scalar::{Scalar, Wide, from_wides};
+use crate::scalar::{Scalar, Wide, from_numbers};
 use crate::{AttrDef, AttrKind, OpDef, OpError, Param, TypeSet, Upgrade, schema};
 use planc_ir::TensorType;
 use planc_kir::BinOp;
@@ -29,7 +29,7 @@ pub const OP: OpDef = OpDef {
                 for (i, name) in [(1, "min"), (2, "max")] {
                     if let Some(bound) = cx.attrs.float(name) {
                         let bound = std::iter::once(Wide::Float(bound.into()));
-                        cx.const_input(name, i, from_wides(dtype, &[], bound, Default::default())?);
+                        cx.const_input(name, i, from_numbers(dtype, &[], bound, Default::default())?);
                     }
                     cx.attrs.take(name);
                 }

@@ -3,7 +3,7 @@
 //! Integers to integer powers wrap; to negative powers the exact result is truncated (0 to a negative power gives 0).
 
 use crate::elementwise::{lower_map, map2};
-use crate::scalar::{Scalar, Wide, from_wides, wides};
+use crate::scalar::{Scalar, Wide, from_numbers, numbers};
 use crate::{OpDef, OpError, Param, TypeSet, operand, schema};
 use planc_kir::{BinOp, Num};
 use planc_tensor::{DType, bf16, f16};
@@ -19,7 +19,7 @@ pub const OP: OpDef = OpDef {
         // Every exponent as f64, or as i64 where both are integers.
         let exact = x.dtype().is_int() && y.dtype().is_int();
         let carrier = if exact { DType::I64 } else { DType::F64 };
-        let y = from_wides(carrier, y.shape(), wides(y)?.into_iter(), Default::default())?;
+        let y = from_numbers(carrier, y.shape(), numbers(y, |v| v)?.into_iter(), Default::default())?;
         let y = y.view();
         let power = |x: f64, y: f64| Wide::Float(libm::pow(x, y));
         let z = match (x.dtype(), exact) {

@@ -2,7 +2,7 @@
 
 use crate::elementwise::lower_map_optional;
 use crate::quantise::{Granularity, QUANTISED, SCALED, broadcasts, check, type_attribute};
-use crate::scalar::{Wide, floats, from_wides};
+use crate::scalar::{Wide, floats, from_numbers};
 use crate::{AttrDef, OpDef, OpError, Param, TypeSet, operand};
 use planc_kir::BinOp;
 use planc_tensor::DType;
@@ -44,9 +44,9 @@ pub const OP: OpDef = OpDef {
         let mut out = Vec::with_capacity(numbers.len());
         granularity.for_each(x.shape(), |at| {
             let difference = (numbers[out.len()] - zeros[at]) as f32;
-            out.push(Wide::Float(f64::from(difference) * scales[at]));
+            out.push(f64::from(difference) * scales[at]);
         });
-        Ok(vec![from_wides(to, x.shape(), out.into_iter(), Default::default())?])
+        Ok(vec![from_numbers(to, x.shape(), out.into_iter().map(Wide::Float), Default::default())?])
     }),
     lower: |cx| {
         let (true, Ok(to)) = (broadcasts(cx), cx.output(0).map(|t| t.dtype)) else { return crate::Lowered::Reference };

@@ -2,7 +2,7 @@
 
 use crate::elementwise::lower_map_optional;
 use crate::quantise::{Granularity, QUANTISED, SCALED, broadcasts, check, type_attribute};
-use crate::scalar::{Rounding, Scalar, Wide, floats, from_wides, int_range};
+use crate::scalar::{Rounding, Scalar, Wide, floats, from_numbers, int_range};
 use crate::{AttrDef, LowerCx, Lowered, OpDef, OpError, Param, TypeSet, operand};
 use planc_kir::{BinOp, UnOp};
 use planc_tensor::{DType, bf16, f16};
@@ -50,21 +50,18 @@ pub const OP: OpDef = OpDef {
             Some(_) => return Err(OpError::shape("there are not as many zero points as scales")),
             None => vec![0.0; scales.len()],
         };
-        let numbers = floats(x)?;
+        let (numbers, range) = (floats(x)?, int_range(to));
         let mut out = Vec::with_capacity(numbers.len());
         granularity.for_each(x.shape(), |at| {
             let ratio = round_to(precision, numbers[out.len()]) / round_to(precision, scales[at]);
             let ratio = round_to(precision, ratio);
-            out.push(match int_range(to) {
-                Some((low, high)) => {
-                    let v = (ratio.round_ties_even() + zeros[at]).clamp(low as f64, high as f64);
-                    Wide::Int(if v.is_nan() { 0 } else { v as i128 })
-                }
-                None => Wide::Float(ratio + zeros[at]),
+            out.push(match range {
+                Some((low, high)) => (ratio.round_ties_even() + zeros[at]).clamp(low as f64, high as f64),
+                None => ratio + zeros[at],
             });
         });
         let rounding = Rounding { saturate: cx.flag("saturate"), ..Rounding::default() };
-        Ok(vec![from_wides(to, x.shape(), out.into_iter(), rounding)?])
+        Ok(vec![from_numbers(to, x.shape(), out.into_iter().map(Wide::Float), rounding)?])
     }),
     lower,
     ..OpDef::NEW
