@@ -10,6 +10,7 @@ pub mod logic;
 pub mod math;
 pub mod movement;
 pub mod nn;
+pub mod qlinear;
 pub mod quant;
 pub mod reduce;
 pub mod rnn;
@@ -31,6 +32,7 @@ pub static FAMILIES: &[&[&OpDef]] = &[
     math::ROWS,
     movement::ROWS,
     nn::ROWS,
+    qlinear::ROWS,
     quant::ROWS,
     reduce::ROWS,
     rnn::ROWS,

@@ -1,8 +1,24 @@
-//! Operators of the domain com.microsoft, as ONNX Runtime documents them.
+//! Operators of ONNX Runtime, as it documents them: the domain com.microsoft, and its additions to that of ONNX.
 
 mod dynamic_quantize_lstm;
+mod fused_conv;
+mod fused_matmul;
+mod matmul_integer_to_float;
+mod qlinear_binary;
+mod simplified_layer_normalization;
+mod skip_normalization;
 
 use crate::def::OpDef;
 
 /// The rows of the family.
-pub const ROWS: &[&OpDef] = &[&dynamic_quantize_lstm::OP];
+pub const ROWS: &[&OpDef] = &[
+    &dynamic_quantize_lstm::OP,
+    &fused_conv::OP,
+    &fused_matmul::OP,
+    &matmul_integer_to_float::OP,
+    &qlinear_binary::ADD,
+    &qlinear_binary::MUL,
+    &simplified_layer_normalization::OP,
+    &skip_normalization::LAYER,
+    &skip_normalization::SIMPLIFIED,
+];

@@ -1,5 +1,6 @@
 //! Linear layers, convolutions, poolings and normalisations.
 
+mod attention;
 mod average_pool;
 mod batch_normalization;
 pub(crate) mod conv;
@@ -15,18 +16,26 @@ pub(crate) mod global_pool;
 pub(crate) mod group_normalization;
 mod instance_normalization;
 pub(crate) mod layer_normalization;
+mod loss;
+mod lp_normalization;
 pub(crate) mod lp_pool;
 mod lrn;
 pub(crate) mod matmul;
 pub(crate) mod matmul_integer;
 mod max_pool;
+mod max_unpool;
+mod mean_variance_normalization;
+mod negative_log_likelihood_loss;
 pub(crate) mod pool;
 mod rms_normalization;
+mod rotary_embedding;
+mod softmax_cross_entropy_loss;
 
 use crate::def::OpDef;
 
 /// The rows of the family.
 pub const ROWS: &[&OpDef] = &[
+    &attention::OP,
     &average_pool::OP,
     &batch_normalization::OP,
     &conv::OP,
@@ -41,10 +50,16 @@ pub const ROWS: &[&OpDef] = &[
     &group_normalization::OP,
     &instance_normalization::OP,
     &layer_normalization::OP,
+    &lp_normalization::OP,
     &lp_pool::OP,
     &lrn::OP,
     &matmul::OP,
     &matmul_integer::OP,
     &max_pool::OP,
+    &max_unpool::OP,
+    &mean_variance_normalization::OP,
+    &negative_log_likelihood_loss::OP,
     &rms_normalization::OP,
+    &rotary_embedding::OP,
+    &softmax_cross_entropy_loss::OP,
 ];

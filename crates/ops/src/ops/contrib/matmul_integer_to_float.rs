@@ -1,0 +1,48 @@
+//! com.microsoft.MatMulIntegerToFloat: a product of quantised matrices as real numbers, plus a bias.
+
+use crate::floats::{narrow, widen};
+use crate::normalize::apply;
+use crate::ops::nn::matmul_integer::{less_columns, less_rows};
+use crate::product::{Product, infer};
+use crate::{EvalCx, OpDef, OpError, Param, TypeSet, operand};
+use planc_tensor::{DType, Tensor, View};
+
+/// The row of MatMulIntegerToFloat.
+pub const OP: OpDef = OpDef {
+    name: "MatMulIntegerToFloat",
+    domain: "com.microsoft",
+    types: &[("T1", TypeSet::BYTE), ("T2", TypeSet::BYTE), ("T3", TypeSet::FLOAT)],
+    inputs: &[
+        Param::req("A", "T1"),
+        Param::req("B", "T2"),
+        Param::req("a_scale", "T3"),
+        Param::req("b_scale", "T3"),
+        Param::opt("a_zero_point", "T1"),
+        Param::opt("b_zero_point", "T2"),
+        Param::opt("bias", "T3"),
+    ],
+    outputs: &[Param::req("Y", "T3")],
+    infer: |cx| {
+        let dtype = cx.dtype(2)?;
+        infer(cx, dtype, 0, 1)
+    },
+    eval: Some(eval),
+    ..OpDef::NEW
+};
+
+fn eval(cx: &EvalCx<'_>, inputs: &[Option<View<'_>>]) -> Result<Vec<Tensor>, OpError> {
+    let at = |i: usize| inputs.get(i).copied().flatten();
+    let (a, b, sa, sb) = (operand(inputs, 0)?, operand(inputs, 1)?, operand(inputs, 2)?, operand(inputs, 3)?);
+    let product = Product::new(a.shape(), b.shape(), |s| cx.reserve(DType::I64, s))?;
+    let sums = product.run(&less_rows(a, at(4))?, &less_columns(b, at(5))?);
+    let (dtype, sa, sb) = (sa.dtype(), widen(sa)?, widen(sb)?);
+    if sa.len() != 1 || (sb.len() != 1 && sb.len() != product.n) {
+        return Err(OpError::shape(format!("scales of {} and {} elements do not fit", sa.len(), sb.len())));
+    }
+    let scale = |i: usize| sa[0] * sb[if sb.len() == 1 { 0 } else { i % product.n }];
+    let mut y: Vec<f64> = sums.into_iter().enumerate().map(|(i, v)| v as f64 * scale(i)).collect();
+    if let Some(bias) = at(6) {
+        apply(&mut y, &product.shape, (&widen(bias)?, bias.shape()), |a, b| a + b)?;
+    }
+    Ok(vec![narrow(dtype, &product.shape, y)?])
+}

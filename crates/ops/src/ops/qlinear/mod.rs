@@ -1,0 +1,10 @@
+//! Linear operators on quantised operands with quantised results.
+
+mod qlinear_conv;
+mod qlinear_matmul;
+pub(crate) mod requantise;
+
+use crate::def::OpDef;
+
+/// The rows of the family.
+pub const ROWS: &[&OpDef] = &[&qlinear_conv::OP, &qlinear_matmul::OP];

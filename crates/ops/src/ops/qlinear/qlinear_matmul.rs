@@ -1,0 +1,53 @@
+//! QLinearMatMul: a product of quantised matrices, requantised. A may have a scale and a zero point per row, B per
+//! column.
+
+use crate::floats::widen;
+use crate::ops::nn::matmul_integer::{less_columns, less_rows};
+use crate::ops::qlinear::requantise::Target;
+use crate::product::{Product, infer};
+use crate::{EvalCx, OpDef, OpError, Param, TypeSet, operand};
+use planc_tensor::{DType, Tensor, View};
+
+/// The row of QLinearMatMul.
+pub const OP: OpDef = OpDef {
+    name: "QLinearMatMul",
+    since: 10,
+    types: &[
+        ("T1", TypeSet::BYTE),
+        ("T2", TypeSet::BYTE),
+        ("T3", TypeSet::BYTE),
+        ("TS", TypeSet::of(&[DType::F32, DType::F16, DType::BF16])),
+    ],
+    inputs: &[
+        Param::req("a", "T1"),
+        Param::req("a_scale", "TS"),
+        Param::req("a_zero_point", "T1"),
+        Param::req("b", "T2"),
+        Param::req("b_scale", "TS"),
+        Param::req("b_zero_point", "T2"),
+        Param::req("y_scale", "TS"),
+        Param::req("y_zero_point", "T3"),
+    ],
+    outputs: &[Param::req("y", "T3")],
+    infer: |cx| {
+        let dtype = cx.dtype(7)?;
+        infer(cx, dtype, 0, 3)
+    },
+    eval: Some(eval),
+    ..OpDef::NEW
+};
+
+fn eval(cx: &EvalCx<'_>, inputs: &[Option<View<'_>>]) -> Result<Vec<Tensor>, OpError> {
+    let at = |i: usize| operand(inputs, i);
+    let (a, b) = (at(0)?, at(3)?);
+    let product = Product::new(a.shape(), b.shape(), |s| cx.reserve(DType::I64, s))?;
+    let sums = product.run(&less_rows(a, Some(at(2)?))?, &less_columns(b, Some(at(5)?))?);
+    let (sa, sb) = (widen(at(1)?)?, widen(at(4)?)?);
+    if (sa.len() != 1 && sa.len() != product.m) || (sb.len() != 1 && sb.len() != product.n) {
+        return Err(OpError::shape(format!("scales of {} and {} elements do not fit", sa.len(), sb.len())));
+    }
+    let pick = |s: &[f64], i: usize| s[if s.len() == 1 { 0 } else { i }] as f32;
+    let factor = |i: usize| pick(&sa, i / product.n % product.m) * pick(&sb, i % product.n);
+    let values = sums.into_iter().enumerate().map(|(i, v)| (v, factor(i)));
+    Ok(vec![Target::new(at(6)?, at(7)?)?.tensor(&product.shape, values)?])
+}
