@@ -139,6 +139,8 @@ impl Sampler {
         if x < low || x > high {
             x = match self.padding {
                 Padding::Zeros => x,
+                // The taps of a cubic are clamped one by one.
+                Padding::Border if self.mode == Mode::Cubic => x,
                 Padding::Border => x.clamp(0.0, n - 1.0),
                 Padding::Reflection => reflect(x, low, high),
             };

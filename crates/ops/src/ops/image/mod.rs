@@ -1,6 +1,7 @@
 //! Sampling of images: resizing, warping, regions of interest.
 
 mod affine_grid;
+mod crop_and_resize;
 mod grid_sample;
 mod max_roi_pool;
 mod non_max_suppression;
@@ -14,6 +15,7 @@ use crate::def::OpDef;
 /// The rows of the family.
 pub const ROWS: &[&OpDef] = &[
     &affine_grid::OP,
+    &crop_and_resize::OP,
     &grid_sample::OP,
     &max_roi_pool::OP,
     &non_max_suppression::OP,

@@ -33,6 +33,12 @@ pub(super) struct Filter {
 }
 
 impl Axis {
+    /// Whether the axis stays as it is.
+    pub(super) fn is_identity(&self, coordinate: Coordinate) -> bool {
+        let whole = coordinate != Coordinate::CropAndResize || self.roi == [0.0, 1.0];
+        self.from == self.to && self.scale == 1.0 && whole
+    }
+
     /// The input position of output position `y`; `None` outside of the region of interest.
     pub(super) fn position(&self, coordinate: Coordinate, y: usize) -> Option<f64> {
         let (n, y) = (self.from as f64, y as f64);

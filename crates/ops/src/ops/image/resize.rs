@@ -276,7 +276,8 @@ fn eval(cx: &EvalCx<'_>, inputs: &[Option<View<'_>>]) -> Result<Vec<Tensor>, OpE
             return Err(OpError::attribute("antialias needs mode linear or cubic"));
         }
         let strides = strides(x.shape());
-        let by_number = |a: usize| plan.iter().find(|(axis, _)| *axis == a).map(|(_, p)| p);
+        let moved = |(axis, p): &&(usize, Axis), a: usize| *axis == a && !p.is_identity(coordinate);
+        let by_number = |a: usize| plan.iter().find(|p| moved(p, a)).map(|(_, p)| p);
         let at = |a: usize, i: usize| match by_number(a) {
             Some(p) => p.nearest(&filter, nearest, i).map_or(OUTSIDE, |s| s * strides[a]),
             None => i * strides[a],
@@ -290,7 +291,7 @@ fn eval(cx: &EvalCx<'_>, inputs: &[Option<View<'_>>]) -> Result<Vec<Tensor>, OpE
     }
     let (mut values, mut shape) = (widen(x)?, x.shape().to_vec());
     for (axis, p) in &plan {
-        if p.from == p.to && p.scale == 1.0 && (coordinate != Coordinate::CropAndResize || p.roi == [0.0, 1.0]) {
+        if p.is_identity(coordinate) {
             continue;
         }
         let (outer, _, inner) = around(&shape, *axis)?;

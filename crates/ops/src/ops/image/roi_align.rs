@@ -73,13 +73,14 @@ pub const OP: OpDef = OpDef {
             return Err(OpError::value("an empty image has no regions"));
         }
         let (data, boxes) = (widen(x)?, widen(rois)?);
-        let (scale, offset) = (f64::from(cx.float("spatial_scale")), if half_pixel { 0.5 } else { 0.0 });
+        // Positions in f32, as runtimes compute them: the number of samples and what counts as outside depend on it.
+        let (scale, offset) = (cx.float("spatial_scale"), if half_pixel { 0.5f32 } else { 0.0 });
         for (r, roi) in boxes.chunks(4).enumerate() {
             let batch = index(batches[r], n)?;
-            let [x1, y1, x2, y2] = [0, 1, 2, 3].map(|i| roi[i] * scale - offset);
-            let size = |d: f64| if half_pixel { d } else { d.max(1.0) };
-            let (bin_h, bin_w) = (size(y2 - y1) / oh as f64, size(x2 - x1) / ow as f64);
-            let per_bin = |bin: f64| match cx.int("sampling_ratio") {
+            let [x1, y1, x2, y2] = [0, 1, 2, 3].map(|i| roi[i] as f32 * scale - offset);
+            let size = |d: f32| if half_pixel { d } else { d.max(1.0) };
+            let (bin_h, bin_w) = (size(y2 - y1) / oh as f32, size(x2 - x1) / ow as f32);
+            let per_bin = |bin: f32| match cx.int("sampling_ratio") {
                 ratio if ratio > 0 => ratio as usize,
                 _ => bin.ceil() as usize,
             };
@@ -91,8 +92,8 @@ pub const OP: OpDef = OpDef {
             for (ph, pw) in (0..oh).flat_map(|h| (0..ow).map(move |w| (h, w))) {
                 let mut samples = Vec::with_capacity(grid_h * grid_w);
                 for (iy, ix) in (0..grid_h).flat_map(|y| (0..grid_w).map(move |x| (y, x))) {
-                    let at = |start: f64, p: usize, bin: f64, i: usize, grid: usize| {
-                        start + p as f64 * bin + (i as f64 + 0.5) * bin / grid as f64
+                    let at = |start: f32, p: usize, bin: f32, i: usize, grid: usize| {
+                        f64::from(start + p as f32 * bin + (i as f32 + 0.5) * bin / grid as f32)
                     };
                     let (y, x) = (at(y1, ph, bin_h, iy, grid_h), at(x1, pw, bin_w, ix, grid_w));
                     samples.push(corners(y, x, height, width));

@@ -66,3 +66,13 @@ pub const OP: OpDef = OpDef {
     },
     ..OpDef::NEW
 };
+
+/// The row of com.microsoft's GatherND, which came first.
+pub const MICROSOFT: OpDef = OpDef {
+    domain: "com.microsoft",
+    since: 1,
+    types: &[("T", TypeSet::ALL), ("Tind", TypeSet::INDEX)],
+    inputs: &[Param::req("data", "T"), Param::req("indices", "Tind")],
+    attrs: &[],
+    ..OP
+};

@@ -21,6 +21,7 @@ pub const ROWS: &[&OpDef] = &[
     &compress::OP,
     &gather::OP,
     &gather_elements::OP,
+    &gather_nd::MICROSOFT,
     &gather_nd::OP,
     &non_zero::OP,
     &one_hot::OP,
@@ -29,5 +30,6 @@ pub const ROWS: &[&OpDef] = &[
     &scatter_nd::OP,
     &tensor_scatter::OP,
     &top_k::OP,
+    &unique::MICROSOFT,
     &unique::OP,
 ];

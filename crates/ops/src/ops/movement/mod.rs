@@ -21,6 +21,7 @@ pub const ROWS: &[&OpDef] = &[
     &col2im::OP,
     &concat::OP,
     &depth_to_space::OP,
+    &pad::MICROSOFT,
     &pad::OP,
     &reverse_sequence::OP,
     &slice::OP,

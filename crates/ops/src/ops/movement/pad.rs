@@ -109,6 +109,15 @@ pub const OP: OpDef = OpDef {
     ..OpDef::NEW
 };
 
+/// The row of com.microsoft's Pad, which came before opset 11.
+pub const MICROSOFT: OpDef = OpDef {
+    domain: "com.microsoft",
+    inputs: &[Param::req("data", "T"), Param::req("pads", "tensor(int64)"), Param::opt("value", "T")],
+    attrs: &[AttrDef::str("mode", "constant")],
+    upgrades: &[],
+    ..OP
+};
+
 fn mode(name: &str) -> Result<PadMode, OpError> {
     Ok(match name {
         "constant" => PadMode::Constant,

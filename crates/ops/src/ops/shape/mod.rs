@@ -30,5 +30,6 @@ pub const ROWS: &[&OpDef] = &[
     &shape_of::OP,
     &size::OP,
     &squeeze::OP,
+    &unsqueeze::EXPAND_DIMS,
     &unsqueeze::OP,
 ];

@@ -4,7 +4,7 @@ use super::reshape::reshaped;
 use crate::indexing::integers;
 use crate::{AttrDef, AttrKind, Lowered, OpDef, OpError, Param, Props, TypeSet, Upgrade, known, normal_axis, operand};
 use planc_kir::Kernel;
-use planc_tensor::Dim;
+use planc_tensor::{DType, Dim};
 
 /// The row of Unsqueeze.
 pub const OP: OpDef = OpDef {
@@ -41,6 +41,18 @@ pub const OP: OpDef = OpDef {
     }),
     lower: |cx| if cx.known(1).is_some() { Lowered::kernel(Kernel::Reshape, 1) } else { Lowered::Reference },
     ..OpDef::NEW
+};
+
+/// The row of com.microsoft's ExpandDims: one new axis.
+pub const EXPAND_DIMS: OpDef = OpDef {
+    name: "ExpandDims",
+    domain: "com.microsoft",
+    types: &[("T", TypeSet::ALL), ("tensor(int32)", TypeSet::of(&[DType::I32]))],
+    inputs: &[Param::req("X", "T"), Param::req("axis", "tensor(int32)")],
+    outputs: &[Param::req("Y", "T")],
+    attrs: &[],
+    upgrades: &[],
+    ..OP
 };
 
 /// `shape` with `one` at the places `axes` of the result.
