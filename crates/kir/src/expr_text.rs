@@ -3,7 +3,8 @@
 //! ```text
 //! (f32, f32) let t0 = add(a0, a1) in mul(t0, sigmoid(t0))
 //! ```
-//! The operand types come first; an instruction that is used once is written where it is used.
+//! The operand types come first; an instruction that is used once is written where it is used, unless it is so deep that
+//! the parser would refuse it.
 
 use crate::{BinOp, Expr, ExprBuilder, Inst, Num, Reg, UnOp};
 use planc_tensor::DType;
@@ -15,6 +16,7 @@ impl fmt::Display for Expr {
         let mut uses = vec![0usize; insts.len()];
         insts.iter().flat_map(Inst::operands).for_each(|r| uses[usize::from(r)] += 1);
         let mut text: Vec<String> = Vec::with_capacity(insts.len());
+        let mut depth: Vec<usize> = Vec::with_capacity(insts.len());
         write!(f, "(")?;
         for (i, t) in self.args().iter().enumerate() {
             write!(f, "{}{t}", if i == 0 { "" } else { ", " })?;
@@ -32,12 +34,15 @@ impl fmt::Display for Expr {
                 Inst::Cast(t, a) => format!("{t}({})", at(a)),
             };
             let leaf = matches!(inst, Inst::Arg(_) | Inst::Const(..));
-            if uses[i] > 1 && !leaf {
+            let below = inst.operands().map(|r| depth[usize::from(r)]).max().unwrap_or(0);
+            if uses[i] > 1 && !leaf || below >= MAX_PRINTED {
                 write!(f, "let t{named} = {body} in ")?;
                 text.push(format!("t{named}"));
+                depth.push(0);
                 named += 1;
             } else {
                 text.push(body);
+                depth.push(below + 1);
             }
         }
         f.write_str(text.last().map_or("", String::as_str))
@@ -95,8 +100,11 @@ struct Parser<'a> {
     b: ExprBuilder,
 }
 
-/// No printed expression nests deeper in practice; keeps hostile text from exhausting the stack.
+/// No printed expression nests deeper; keeps hostile text from exhausting the stack.
 const MAX_DEPTH: usize = 200;
+
+/// What nests this deep is named.
+const MAX_PRINTED: usize = 64;
 
 impl<'a> Parser<'a> {
     fn error(&self, message: impl Into<String>) -> ExprParseError {
@@ -240,6 +248,19 @@ mod tests {
             let e = parse_expr(text).unwrap().0;
             assert_eq!(e.to_string(), text);
         }
+    }
+
+    #[test]
+    fn long_chains_parse_back() {
+        let mut b = ExprBuilder::new(&[DType::F32]);
+        let mut x = b.arg(0);
+        for i in 0..1000 {
+            x = b.binary_const(BinOp::Add, x, f64::from(i));
+        }
+        let e = b.finish(x);
+        let (again, used) = parse_expr(&e.to_string()).unwrap();
+        assert_eq!((again.to_string(), used), (e.to_string(), e.to_string().len()));
+        assert_eq!(again.insts().len(), e.insts().len());
     }
 
     #[test]
