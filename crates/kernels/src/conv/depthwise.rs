@@ -1,7 +1,7 @@
 //! Depthwise convolution in NCHW16c: output-stationary tiles of up to 14 pixels.
 //!
-//! Pads are not copied. Kernel rows outside the image are skipped, and the tiles at the left and right edges choose for
-//! each pixel and tap whether there is an input.
+//! Pads are not copied: kernel rows outside the image are skipped, and so are the products of pixels at the left and
+//! right edges that have no input.
 
 use super::{Conv2d, channel_bias, check_residual};
 use crate::epilogue::{Epilogue, LateRun, Stages};
@@ -91,14 +91,42 @@ impl Kernel for Rows<'_> {
         let p = self.plan;
         // 14 accumulators hide the latency of FMA; with 16 registers 12 are left, and 10 divides common widths better.
         let most = if S::TILE_ROWS[1] == 6 { 10 } else { 14 };
-        let tiles = p.ow.div_ceil(most);
-        for row in self.rows {
-            let (plane, oy) = (row / p.oh, row % p.oh);
-            for i in 0..tiles {
-                let cols = crate::par::part(p.ow, tiles, i);
+        let inside = p.conv.inside(p.ow);
+        // Where 3 columns need at most one pixel of padding on either side, whole rows are tiled and the tiles at the
+        // edges leave out one product; otherwise edge pixels are computed one by one.
+        let (left, right) = (inside.start, p.ow - inside.end);
+        let one_pad = p.conv.kernel.1 == 3 && p.conv.dilation.1 == 1 && left <= 1 && right <= 1 && !inside.is_empty();
+        let tiled = if one_pad { 0..p.ow } else { inside };
+        let tiles = tiled.len().div_ceil(most);
+        let edges = p.ow - tiled.len();
+        let mut row = self.rows.start;
+        while row < self.rows.end {
+            // The rows of this task that lie in one plane.
+            let (plane, first) = (row / p.oh, row % p.oh);
+            let count = (self.rows.end - row).min(p.oh - first);
+            for i in 0..edges + tiles {
+                // Edge pixels one by one, then the inside in even tiles.
+                let cols = if i < edges {
+                    let ox = if i < tiled.start { i } else { i + tiled.len() };
+                    ox..ox + 1
+                } else {
+                    let cols = crate::par::part(tiled.len(), tiles, i - edges);
+                    tiled.start + cols.start..tiled.start + cols.end
+                };
                 let at = (row * p.ow + cols.start) * PANEL;
-                let t = Tile { plan: p, plane, oy, ox: cols.start, at };
-                width(s, cols.len(), t.inside(cols.len()), &t);
+                let t = Tile { plan: p, plane, rows: first..first + count, ox: cols.start, at };
+                if i < edges {
+                    s.call(Run::<1, 0, CHECK, CHECK>(&t));
+                } else if one_pad {
+                    match (left > 0 && cols.start == 0, right > 0 && cols.end == p.ow) {
+                        (false, false) => width::<S, 3, FULL, FULL>(s, cols.len(), &t),
+                        (true, false) => width::<S, 3, SHORT, FULL>(s, cols.len(), &t),
+                        (false, true) => width::<S, 3, FULL, SHORT>(s, cols.len(), &t),
+                        (true, true) => width::<S, 3, SHORT, SHORT>(s, cols.len(), &t),
+                    }
+                } else {
+                    width::<S, 0, FULL, FULL>(s, cols.len(), &t);
+                }
                 if let Some((activation, residual)) = p.stages.late {
                     // SAFETY: the tile was just written; a residual has the same layout.
                     unsafe {
@@ -107,41 +135,50 @@ impl Kernel for Rows<'_> {
                             residual: if residual.is_null() { residual } else { residual.add(at) },
                             data: p.y.add(at),
                             len: cols.len() * PANEL,
-                            rows: 1,
-                            stride: (0, 0),
+                            rows: count,
+                            stride: (p.ow * PANEL, p.ow * PANEL),
                         });
                     }
                 }
             }
+            row += count;
         }
     }
 }
 
-/// A few output pixels of one row.
+/// A few neighbouring columns of some output rows of one plane.
 struct Tile<'a> {
     plan: &'a Plan<'a>,
     plane: usize,
-    oy: usize,
+    rows: std::ops::Range<usize>,
     ox: usize,
+    /// Where the first pixel is in the output.
     at: usize,
 }
 
-impl Tile<'_> {
-    /// Whether every tap of `w` pixels has an input column.
-    fn inside(&self, w: usize) -> bool {
-        let c = self.plan.conv;
-        let first = self.ox * c.stride.1;
-        first >= c.pads_begin.1
-            && first + (w - 1) * c.stride.1 + (c.kernel.1 - 1) * c.dilation.1 < c.input.1 + c.pads_begin.1
+impl Conv2d {
+    /// The output columns, of `ow`, of which every tap has an input column.
+    fn inside(&self, ow: usize) -> std::ops::Range<usize> {
+        let first = self.pads_begin.1.div_ceil(self.stride.1).min(ow);
+        let room = (self.input.1 + self.pads_begin.1).checked_sub((self.kernel.1 - 1) * self.dilation.1 + 1);
+        let end = room.map_or(0, |room| room / self.stride.1 + 1).min(ow);
+        first..end.max(first)
     }
 }
 
+/// What is known of the first or last pixel of a tile: it has an input for each kernel column ...
+const FULL: u8 = 0;
+/// ... for all but the outermost one ...
+const SHORT: u8 = 1;
+/// ... or nothing.
+const CHECK: u8 = 2;
+
 #[inline(always)]
-fn width<S: Simd>(s: S, w: usize, inside: bool, t: &Tile<'_>) {
+fn width<S: Simd, const KW: usize, const LEFT: u8, const RIGHT: u8>(s: S, w: usize, t: &Tile<'_>) {
     macro_rules! widths {
         ($($w:literal),*) => {
-            match (w, inside) {
-                $(($w, true) => s.call(Run::<$w, true>(t)), ($w, false) => s.call(Run::<$w, false>(t)),)*
+            match w {
+                $($w => s.call(Run::<$w, KW, LEFT, RIGHT>(t)),)*
                 _ => unreachable!("tile width"),
             }
         };
@@ -149,9 +186,10 @@ fn width<S: Simd>(s: S, w: usize, inside: bool, t: &Tile<'_>) {
     widths!(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14);
 }
 
-struct Run<'a, const W: usize, const INSIDE: bool>(&'a Tile<'a>);
+/// `KW` is the width of the kernel if it is known (short loops of unknown length cost as much as their body), or 0.
+struct Run<'a, const W: usize, const KW: usize, const LEFT: u8, const RIGHT: u8>(&'a Tile<'a>);
 
-impl<const W: usize, const INSIDE: bool> Kernel for Run<'_, W, INSIDE> {
+impl<const W: usize, const KW: usize, const LEFT: u8, const RIGHT: u8> Kernel for Run<'_, W, KW, LEFT, RIGHT> {
     type Out = ();
 
     #[inline(always)]
@@ -159,62 +197,61 @@ impl<const W: usize, const INSIDE: bool> Kernel for Run<'_, W, INSIDE> {
     fn run<S: Simd>(self, s: S) {
         let (t, p, c) = (self.0, self.0.plan, self.0.plan.conv);
         let (h, wd) = c.input;
-        let (kh, kw) = c.kernel;
+        let kh = c.kernel.0;
+        let kw = if KW > 0 { KW } else { c.kernel.1 };
+        let (stride, dilation) = (c.stride.1, if KW > 0 { 1 } else { c.dilation.1 });
         let block = t.plane % p.blocks;
         let channels = c.channels.0 - block * PANEL;
         let (lo, hi) = (s.splat(p.stages.clamp.0), s.splat(p.stages.clamp.1));
+        let px = stride * PANEL;
+        let residual = if p.stages.in_place { p.y.cast_const() } else { p.stages.early };
         // A block is several registers wide on narrow tiers: they are independent convolutions.
         for lane in (0..PANEL).step_by(S::LANES) {
-            // SAFETY: input rows and columns are checked against the image, per tap where `INSIDE` does not promise
-            // it; weights, output and residual hold whole blocks; the bias is read up to the last channel.
+            // SAFETY: input rows are checked against the image here, and columns either here or by `Conv2d::inside` and
+            // the choice of `LEFT` and `RIGHT`; weights, output and residual hold whole blocks; the bias is read up to the last channel.
             unsafe {
                 let bias = if p.bias.is_null() {
                     s.zero()
                 } else {
                     s.load_n(p.bias.add(block * PANEL).wrapping_add(lane), channels.saturating_sub(lane).min(S::LANES))
                 };
-                let mut acc = [bias; W];
-                let left = (t.ox * c.stride.1) as isize - c.pads_begin.1 as isize;
-                let px = c.stride.1 * PANEL;
-                for ky in 0..kh {
-                    let y = (t.oy * c.stride.0 + ky * c.dilation.0).wrapping_sub(c.pads_begin.0);
-                    if y >= h {
-                        continue;
-                    }
-                    let row = p.x.add((t.plane * h + y) * wd * PANEL + lane);
-                    let weights = p.w.add((block * kh + ky) * kw * PANEL + lane);
-                    for kx in 0..kw {
-                        let wv = s.load(weights.add(kx * PANEL));
-                        let x0 = left + (kx * c.dilation.1) as isize;
-                        let from = row.wrapping_offset(x0 * PANEL as isize);
-                        for i in 0..W {
-                            if INSIDE {
-                                acc[i] = s.fma(s.load(from.add(i * px)), wv, acc[i]);
-                            } else {
-                                let x = x0 + (i * c.stride.1) as isize;
-                                let exists = (x as usize) < wd;
-                                let source = if exists { from.wrapping_add(i * px) } else { ZEROS.0.as_ptr() };
-                                acc[i] = s.fma(s.load(source), wv, acc[i]);
+                for (i, oy) in t.rows.clone().enumerate() {
+                    let mut acc = [bias; W];
+                    for ky in 0..kh {
+                        let y = (oy * c.stride.0 + ky * c.dilation.0).wrapping_sub(c.pads_begin.0);
+                        if y >= h {
+                            continue;
+                        }
+                        let row = p.x.add((t.plane * h + y) * wd * PANEL + lane);
+                        let row = row.wrapping_add(t.ox * px).wrapping_sub(c.pads_begin.1 * PANEL);
+                        let weights = p.w.add((block * kh + ky) * kw * PANEL + lane);
+                        for kx in 0..kw {
+                            let column = (t.ox * stride + kx * dilation).wrapping_sub(c.pads_begin.1);
+                            if LEFT == CHECK && column >= wd {
+                                continue;
+                            }
+                            let wv = s.load(weights.add(kx * PANEL));
+                            let from = row.wrapping_add(kx * dilation * PANEL);
+                            for i in 0..W {
+                                let absent =
+                                    LEFT == SHORT && i == 0 && kx == 0 || RIGHT == SHORT && i == W - 1 && kx == kw - 1;
+                                if !absent {
+                                    acc[i] = s.fma(s.load(from.wrapping_add(i * px)), wv, acc[i]);
+                                }
                             }
                         }
                     }
-                }
-                let out = p.y.add(t.at + lane);
-                if p.stages.in_place || !p.stages.early.is_null() {
-                    let res = if p.stages.in_place { p.y.cast_const() } else { p.stages.early };
-                    for i in 0..W {
-                        acc[i] = s.add(acc[i], s.load(res.add(t.at + lane + i * PANEL)));
+                    let at = t.at + i * p.ow * PANEL + lane;
+                    if !residual.is_null() {
+                        for i in 0..W {
+                            acc[i] = s.add(acc[i], s.load(residual.add(at + i * PANEL)));
+                        }
                     }
-                }
-                for i in 0..W {
-                    s.store(out.add(i * PANEL), s.min(hi, s.max(lo, acc[i])));
+                    for i in 0..W {
+                        s.store(p.y.add(at + i * PANEL), s.min(hi, s.max(lo, acc[i])));
+                    }
                 }
             }
         }
     }
 }
-
-/// What a pixel outside the image reads.
-#[repr(align(64))]
-struct Zeros([f32; PANEL]);
-static ZEROS: Zeros = Zeros([0.0; PANEL]);
