@@ -1,0 +1,313 @@
+//! The arguments of each verb.
+
+use super::values::{self, FileList, NamedDim, NamedFile, NamedShape, ShapeList};
+use clap::{Args, ValueEnum};
+use std::path::PathBuf;
+
+/// What is compiled, and how: shared by the verbs that compile.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Compilation")]
+pub struct Compilation {
+    /// Fix the shape of an input: extents, or names for those that stay free
+    #[arg(long, value_name = "NAME=1x3x224x224", value_parser = values::named_shape)]
+    pub shape: Vec<NamedShape>,
+    /// Fix a symbolic dim of the model
+    #[arg(long, value_name = "NAME=N", value_parser = values::named_dim)]
+    pub dim: Vec<NamedDim>,
+    /// How much to optimise: 0 leaves the graph as it is
+    #[arg(short = 'O', value_name = "LEVEL", default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=3))]
+    pub opt_level: u8,
+    /// Leave a pass out; see `planc passes`
+    #[arg(long, value_name = "NAME")]
+    pub disable_pass: Vec<String>,
+    /// Targets to generate code for; see `planc targets`
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub target: Vec<String>,
+    /// Bytes that one value may have at most, such as 512M
+    #[arg(long, value_name = "SIZE", value_parser = values::size)]
+    pub max_memory: Option<usize>,
+    #[arg(long = "minShapes", hide = true, value_parser = values::shape_list)]
+    pub min_shapes: Option<ShapeList>,
+    #[arg(long = "optShapes", hide = true, value_parser = values::shape_list)]
+    pub opt_shapes: Option<ShapeList>,
+    #[arg(long = "maxShapes", hide = true, value_parser = values::shape_list)]
+    pub max_shapes: Option<ShapeList>,
+    #[arg(long = "shapes", hide = true, value_parser = values::shape_list)]
+    pub shapes: Option<ShapeList>,
+}
+
+/// A plan or model, also under trtexec's names.
+#[derive(Clone, Debug, Args)]
+pub struct Subject {
+    /// Plan, or model to compile in memory
+    #[arg(value_name = "PLAN|MODEL", required_unless_present_any = ["onnx", "load_engine"])]
+    pub path: Option<PathBuf>,
+    #[arg(long, hide = true, conflicts_with = "path")]
+    pub onnx: Option<PathBuf>,
+    #[arg(long = "loadEngine", hide = true, conflicts_with_all = ["path", "onnx"])]
+    pub load_engine: Option<PathBuf>,
+}
+
+impl Subject {
+    /// The file, under whichever name it was given.
+    pub fn file(&self) -> PathBuf {
+        self.path.iter().chain(&self.onnx).chain(&self.load_engine).next().cloned().unwrap_or_default()
+    }
+}
+
+/// Where inputs come from.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Inputs")]
+pub struct Inputs {
+    /// File with one input: .npy, .npz, .pb, .safetensors or .bin
+    #[arg(long = "input", value_name = "NAME=FILE", value_parser = values::named_file)]
+    pub input: Vec<NamedFile>,
+    /// Folder with input_0.pb, input_1.pb... or NAME.npy, or one .npz or .safetensors file
+    #[arg(long, value_name = "DIR")]
+    pub inputs: Option<PathBuf>,
+    /// Make up the inputs that are not given, from this seed
+    #[arg(long, value_name = "SEED")]
+    pub random: Option<u64>,
+    #[arg(long = "loadInputs", hide = true, value_parser = values::file_list)]
+    pub load_inputs: Option<FileList>,
+}
+
+/// Where and how a plan runs.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Execution")]
+pub struct Execution {
+    /// Threads of one inference
+    #[arg(long, value_name = "N", default_value = "1", value_parser = values::threads)]
+    pub threads: usize,
+    /// Device
+    #[arg(long, value_name = "NAME", default_value = "cpu")]
+    pub device: Device,
+    /// Best instruction set to use: scalar, avx2, avx512, avx512vnni or neon
+    #[arg(long, value_name = "NAME")]
+    pub cpu_features: Option<String>,
+    /// Check the hash of the weights before running
+    #[arg(long)]
+    pub check_weights: bool,
+    /// Run no code that the plan contains
+    #[arg(long)]
+    pub data_only: bool,
+}
+
+/// A device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Device {
+    /// The processor.
+    Cpu,
+    /// An NVIDIA GPU.
+    Cuda,
+}
+
+/// `planc compile`.
+#[derive(Debug, Args)]
+pub struct Compile {
+    /// ONNX model
+    #[arg(value_name = "MODEL", required_unless_present = "onnx")]
+    pub model: Option<PathBuf>,
+    /// File to write; without it the model's name with the extension .plan, which must not exist
+    #[arg(short, long, value_name = "OUT")]
+    pub output: Option<PathBuf>,
+    /// What to write
+    #[arg(long, value_name = "KIND", default_value = "plan")]
+    pub emit: Emit,
+    /// Write the IR text after this pass instead of a plan
+    #[arg(long, value_name = "PASS")]
+    pub stop_after: Option<String>,
+    /// Write what happened, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// Threads to compile with; the plan does not depend on it
+    #[arg(long, value_name = "N", default_value = "1", value_parser = values::threads)]
+    pub threads: usize,
+    /// Overwrite an output that was not named by -o
+    #[arg(long)]
+    pub force: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub compilation: Compilation,
+    #[arg(long, hide = true, conflicts_with = "model")]
+    pub onnx: Option<PathBuf>,
+    #[arg(long = "saveEngine", hide = true, conflicts_with = "output")]
+    pub save_engine: Option<PathBuf>,
+    #[arg(long = "dumpLayerInfo", hide = true)]
+    pub dump_layer_info: bool,
+}
+
+/// What `compile` writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Emit {
+    /// A plan.
+    Plan,
+    /// The optimised graph as text.
+    Ir,
+}
+
+/// `planc run`.
+#[derive(Debug, Args)]
+pub struct Run {
+    #[command(flatten)]
+    pub subject: Subject,
+    /// Folder for the outputs: output_K.pb if the inputs were .pb, else NAME.npy
+    #[arg(long, value_name = "DIR")]
+    pub outputs: Option<PathBuf>,
+    /// Folder with expected outputs; exit code 1 when one differs
+    #[arg(long = "ref", value_name = "DIR")]
+    pub reference: Option<PathBuf>,
+    /// Relative tolerance of --ref
+    #[arg(long, value_name = "R", default_value = "1e-3", value_parser = values::amount)]
+    pub rtol: f64,
+    /// Absolute tolerance of --ref
+    #[arg(long, value_name = "A", default_value = "1e-5", value_parser = values::amount)]
+    pub atol: f64,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub inputs: Inputs,
+    #[command(flatten)]
+    pub execution: Execution,
+    #[command(flatten)]
+    pub compilation: Compilation,
+}
+
+/// `planc bench`.
+#[derive(Debug, Args)]
+pub struct Bench {
+    #[command(flatten)]
+    pub subject: Subject,
+    /// Inferences before measuring
+    #[arg(long, value_name = "RUNS", default_value_t = 3)]
+    pub warmup: usize,
+    /// Seconds to measure for; with --iterations, until both are reached
+    #[arg(long, value_name = "S", value_parser = values::amount)]
+    pub duration: Option<f64>,
+    /// Inferences to measure
+    #[arg(long, value_name = "N")]
+    pub iterations: Option<usize>,
+    /// Write the time of each step, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub profile: Option<PathBuf>,
+    /// JSON of an earlier run to compare the median with; exit code 1 when it is slower
+    #[arg(long, value_name = "FILE", requires = "max_regress")]
+    pub baseline: Option<PathBuf>,
+    /// Percent by which the median may be slower than the baseline's
+    #[arg(long, value_name = "P", requires = "baseline", value_parser = values::amount)]
+    pub max_regress: Option<f64>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub inputs: Inputs,
+    #[command(flatten)]
+    pub execution: Execution,
+    #[command(flatten)]
+    pub compilation: Compilation,
+    /// Milliseconds of inferences before measuring.
+    #[arg(long = "warmUp", hide = true, value_name = "MS", value_parser = values::amount)]
+    pub warm_up: Option<f64>,
+    #[arg(long = "exportProfile", hide = true, conflicts_with = "profile")]
+    pub export_profile: Option<PathBuf>,
+}
+
+/// `planc check`.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Model or plan
+    #[arg(value_name = "MODEL|PLAN")]
+    pub path: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub compilation: Compilation,
+}
+
+/// `planc inspect`.
+#[derive(Debug, Args)]
+pub struct Inspect {
+    /// Model or plan
+    #[arg(value_name = "MODEL|PLAN")]
+    pub path: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// Print the canonical text: a model's graph as imported (optimised with `compile --emit ir`), a plan's programs
+    #[arg(long, conflicts_with = "json")]
+    pub ir: bool,
+    /// Print the graph of a model for Graphviz
+    #[arg(long, conflicts_with_all = ["json", "ir"])]
+    pub dot: bool,
+    #[command(flatten)]
+    pub compilation: Compilation,
+}
+
+/// `planc diff`.
+#[derive(Debug, Args)]
+pub struct Diff {
+    /// Model, IR text or plan
+    pub a: PathBuf,
+    /// What to compare it with
+    pub b: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub compilation: Compilation,
+}
+
+/// `planc verify`.
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// Plan
+    pub plan: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `planc explain`.
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// Plan, or model to compile in memory
+    #[arg(value_name = "PLAN|MODEL")]
+    pub path: PathBuf,
+    /// Only decisions about this node
+    #[arg(long, value_name = "NAME")]
+    pub node: Option<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub compilation: Compilation,
+}
+
+/// `planc ops`.
+#[derive(Debug, Args)]
+pub struct Ops {
+    /// Only operators whose name contains this
+    pub name: Option<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Verbs that print a list.
+#[derive(Debug, Args)]
+pub struct Listing {
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `planc completions`.
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// Shell
+    pub shell: clap_complete::Shell,
+}

@@ -1,0 +1,114 @@
+//! `planc run`: one inference.
+
+use crate::Outcome;
+use crate::args::verbs::Run;
+use crate::error::{CliError, Exit};
+use crate::io::compare::{self, Compared};
+use crate::io::{inputs, outputs};
+use crate::machine::ms;
+use crate::{report, source};
+use planc_plan::program::ValueDecl;
+use planc_tensor::{DType, Tensor, View};
+use serde::Serialize;
+use std::time::Instant;
+
+#[derive(Serialize)]
+struct Output {
+    name: String,
+    dtype: &'static str,
+    shape: Vec<usize>,
+}
+
+#[derive(Serialize)]
+struct Report {
+    outputs: Vec<Output>,
+    compile_ms: Option<f64>,
+    load_ms: f64,
+    run_ms: f64,
+    threads: usize,
+    native_code: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    compared: Option<Vec<Compared>>,
+}
+
+/// Runs a plan or model once.
+///
+/// # Errors
+/// Those of compiling and opening, of the inputs, and of the run.
+pub fn run(args: &Run) -> Outcome {
+    let path = args.subject.file();
+    let opened = source::open(&path, &args.compilation, args.execution.check_weights, args.json)?;
+    let decls: Vec<&ValueDecl> = opened.plan.inputs().collect();
+    let session = source::session(&opened.plan, &args.execution, args.compilation.max_memory)?;
+    let given = inputs::collect(&decls, &args.inputs)?;
+    let views: Vec<View<'_>> = given.tensors.iter().map(Tensor::view).collect();
+    let started = Instant::now();
+    let results = session.run(&views)?;
+    let run_ms = ms(started.elapsed());
+    let named: Vec<(String, Tensor)> = opened.plan.outputs().map(|d| d.name.clone()).zip(results).collect();
+    if let Some(folder) = &args.outputs {
+        outputs::write(folder, &named, given.as_pb)?;
+    }
+    let compared =
+        args.reference.as_ref().map(|f| compare::with_folder(f, &named, args.rtol, args.atol)).transpose()?;
+    let failed = compared.iter().flatten().any(|c| !c.ok);
+    if args.json {
+        let output = |(name, t): &(String, Tensor)| Output {
+            name: name.clone(),
+            dtype: t.dtype().name(),
+            shape: t.shape().to_vec(),
+        };
+        report::print_json(&Report {
+            outputs: named.iter().map(output).collect(),
+            compile_ms: opened.compile_ms,
+            load_ms: opened.load_ms,
+            run_ms,
+            threads: args.execution.threads,
+            native_code: source::has_code(&opened.plan)? && !args.execution.data_only,
+            compared,
+        })?;
+    } else {
+        show(&named, compared.as_deref())?;
+        report::say(&format!("ran in {run_ms:.3} ms"));
+    }
+    Ok(if failed { Exit::No } else { Exit::Ok })
+}
+
+/// Prints the outputs as a table.
+fn show(outputs: &[(String, Tensor)], compared: Option<&[Compared]>) -> Result<(), CliError> {
+    let rows = outputs.iter().map(|(name, t)| vec![name.clone(), crate::io::type_text(t), preview(t)]);
+    report::print(&report::table(&["output", "type", "first elements"], rows))?;
+    if let Some(compared) = compared {
+        let rows = compared.iter().map(|c| {
+            let verdict = if c.ok { "ok".to_string() } else { "DIFFERS".to_string() };
+            let detail = match &c.fault {
+                Some(fault) => fault.clone(),
+                None if c.ok => String::new(),
+                None => format!("{} elements beyond the tolerance", c.wrong),
+            };
+            vec![c.name.clone(), verdict, format!("{:.3e}", c.max_abs), format!("{:.3e}", c.relative), detail]
+        });
+        report::print(&report::table(&["compared", "verdict", "max abs", "relative", ""], rows))?;
+    }
+    Ok(())
+}
+
+/// Elements shown of an output.
+const SHOWN: usize = 6;
+
+fn preview(t: &Tensor) -> String {
+    let view = t.view();
+    let n = t.len().min(SHOWN);
+    let shown: Vec<String> = match t.dtype() {
+        DType::F32 => view.as_slice::<f32>().unwrap_or_default().iter().take(n).map(|v| format!("{v:.5}")).collect(),
+        DType::F64 => view.as_slice::<f64>().unwrap_or_default().iter().take(n).map(|v| format!("{v:.5}")).collect(),
+        DType::F16 => {
+            let all = view.as_slice::<planc_tensor::f16>().unwrap_or_default();
+            all.iter().take(n).map(|v| format!("{v:.3}")).collect()
+        }
+        DType::String => view.as_strings().iter().take(n).map(|s| format!("{s:?}")).collect(),
+        _ => view.to_i64().unwrap_or_default().iter().take(n).map(ToString::to_string).collect(),
+    };
+    let more = if t.len() > shown.len() && !shown.is_empty() { " ..." } else { "" };
+    format!("{}{more}", shown.join(" "))
+}

@@ -1,0 +1,274 @@
+//! Orders the stages: import, passes, backend, plan.
+//!
+//! Guarantees: a plan is a function of the model's bytes, the flags recorded in its provenance, and planc's version;
+//! it holds no path, time or fact about the host.
+
+pub mod passes;
+
+use crate::args::values::{NamedShape, ShapeList};
+use crate::args::verbs::Compilation;
+use crate::error::{CliError, Fault};
+use crate::machine::ms;
+use crate::report::Progress;
+use planc_cpu::{Compiled, Decision};
+use planc_ir::Graph;
+use planc_onnx::{Imported, Metadata};
+use planc_plan::container::{SectionKind, Writer};
+use planc_tensor::Dim;
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Instant;
+
+/// A target that plans are made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Target {
+    /// Name, as `--target` takes it.
+    pub name: &'static str,
+    /// What it stands for.
+    pub about: &'static str,
+}
+
+/// The targets. The first is the default, whatever the host is.
+pub const TARGETS: &[Target] = &[
+    Target {
+        name: "x86-64",
+        about: "x86-64; the best of scalar, AVX2, AVX-512 and VNNI is chosen when the plan is run",
+    },
+    Target { name: "aarch64", about: "aarch64 with Advanced SIMD" },
+];
+
+/// The name that stands for the target of the host.
+pub const NATIVE: &str = "native";
+
+/// What is compiled, and how; checked.
+#[derive(Clone, Debug)]
+pub struct Options {
+    shapes: BTreeMap<String, Vec<Dim>>,
+    dims: BTreeMap<String, i64>,
+    level: u8,
+    disabled: Vec<String>,
+    targets: Vec<&'static str>,
+    max_memory: Option<usize>,
+    ranges: Vec<ShapeList>,
+}
+
+impl Options {
+    /// The options that `flags` ask for.
+    ///
+    /// # Errors
+    /// When a target or pass does not exist, or a shape is given twice.
+    pub fn new(flags: &Compilation) -> Result<Options, CliError> {
+        let usage = |message: String| CliError::new(Fault::Usage, message);
+        let mut options = Options {
+            shapes: BTreeMap::new(),
+            dims: BTreeMap::new(),
+            level: flags.opt_level,
+            disabled: flags.disable_pass.clone(),
+            targets: Vec::new(),
+            max_memory: flags.max_memory,
+            ranges: [&flags.min_shapes, &flags.opt_shapes, &flags.max_shapes].into_iter().flatten().cloned().collect(),
+        };
+        let listed = flags.shapes.iter().flat_map(|l| &l.0);
+        for NamedShape { name, shape } in flags.shape.iter().chain(listed) {
+            if options.shapes.insert(name.clone(), shape.clone()).is_some_and(|old| old != *shape) {
+                return Err(usage(format!("two shapes are given for {name:?}")));
+            }
+        }
+        for dim in &flags.dim {
+            if options.dims.insert(dim.name.clone(), dim.value).is_some_and(|old| old != dim.value) {
+                return Err(usage(format!("two values are given for the dim {:?}", dim.name)));
+            }
+        }
+        for name in &flags.target {
+            options.targets.push(target(name)?);
+        }
+        if options.targets.is_empty() {
+            options.targets.push(TARGETS[0].name);
+        }
+        options.targets.sort_unstable();
+        options.targets.dedup();
+        options.disabled.sort();
+        options.disabled.dedup();
+        passes::check_names(&options.disabled)?;
+        Ok(options)
+    }
+
+    /// Everything that decides over the bytes of a plan, apart from the model.
+    fn provenance(&self) -> Value {
+        let shapes = self.shapes.iter().map(|(name, dims)| {
+            let dims: Vec<String> = dims.iter().map(Dim::to_string).collect();
+            (name.clone(), Value::from(dims.join("x")))
+        });
+        json!({
+            "shape": shapes.collect::<serde_json::Map<_, _>>(),
+            "dim": self.dims,
+            "opt_level": self.level,
+            "disable_pass": self.disabled,
+            "target": self.targets,
+            "max_memory": self.max_memory,
+        })
+    }
+}
+
+/// The target called `name`.
+fn target(name: &str) -> Result<&'static str, CliError> {
+    let wanted = if name == NATIVE { std::env::consts::ARCH.replace('_', "-") } else { name.to_string() };
+    TARGETS.iter().find(|t| t.name == wanted).map(|t| t.name).ok_or_else(|| {
+        let names: Vec<&str> = TARGETS.iter().map(|t| t.name).chain([NATIVE]).collect();
+        CliError::new(Fault::Usage, format!("no target {name:?}")).help(format!("targets are {}", names.join(", ")))
+    })
+}
+
+/// How long a stage took.
+#[derive(Clone, Debug, Serialize)]
+pub struct Stage {
+    /// Stage.
+    pub stage: &'static str,
+    /// Milliseconds.
+    pub ms: f64,
+}
+
+/// A model on its way to a plan.
+pub struct Model {
+    /// The graph as it is now.
+    pub graph: Graph,
+    /// What the model says about itself.
+    pub metadata: Metadata,
+    /// Things a user may want to know about.
+    pub warnings: Vec<String>,
+    /// What the passes did.
+    pub passes: Vec<passes::Ran>,
+    /// Stages so far.
+    pub stages: Vec<Stage>,
+}
+
+/// Imports the model at `path`.
+///
+/// # Errors
+/// Everything that is wrong with it, or not supported.
+pub fn import(path: &Path, options: &Options, progress: &Progress) -> Result<Model, CliError> {
+    progress.stage("importing");
+    let started = Instant::now();
+    let mut onnx = planc_onnx::Options { folder: None, shapes: options.shapes.clone(), dims: options.dims.clone() };
+    if !options.ranges.is_empty() {
+        let declared = planc_onnx::import_file(path, &onnx).map_err(|e| CliError::from(e).reading(path))?;
+        onnx.shapes.extend(common_shapes(&declared.graph, &options.ranges)?);
+    }
+    let Imported { graph, metadata, warnings } =
+        planc_onnx::import_file(path, &onnx).map_err(|e| CliError::from(e).reading(path))?;
+    let stages = vec![Stage { stage: "import", ms: ms(started.elapsed()) }];
+    Ok(Model { graph, metadata, warnings, passes: Vec::new(), stages })
+}
+
+/// The shapes under which all of `ranges` are possible: extents that are the same in all stay fixed, others are free.
+fn common_shapes(declared: &Graph, ranges: &[ShapeList]) -> Result<BTreeMap<String, Vec<Dim>>, CliError> {
+    let mut shapes: BTreeMap<String, Vec<Dim>> = BTreeMap::new();
+    for given in ranges.iter().flat_map(|l| &l.0) {
+        let usage = |what: &str| CliError::new(Fault::Usage, format!("shape for {:?}: {what}", given.name));
+        let input = declared.inputs().iter().find(|v| *declared.value(**v).name == *given.name);
+        let free = input.and_then(|v| declared.tensor_type(*v)).and_then(|t| t.shape.clone());
+        let free = free.ok_or_else(|| usage("the model has no input of this name with a known rank"))?;
+        if free.len() != given.shape.len() {
+            return Err(usage(&format!("it has {} extents, the input has {}", given.shape.len(), free.len())));
+        }
+        let known = shapes.entry(given.name.clone()).or_insert_with(|| given.shape.clone());
+        for ((known, given), free) in known.iter_mut().zip(&given.shape).zip(free) {
+            if known != given {
+                *known = free;
+            }
+        }
+    }
+    Ok(shapes)
+}
+
+/// Runs the passes on a model, up to `stop_after`.
+///
+/// # Errors
+/// When there is no such pass, or one fails.
+pub fn optimise(
+    model: &mut Model,
+    options: &Options,
+    stop_after: Option<&str>,
+    progress: &Progress,
+) -> Result<(), CliError> {
+    progress.stage("optimising");
+    let started = Instant::now();
+    model.passes = passes::run(&mut model.graph, options.level, &options.disabled, stop_after, options.max_memory)?;
+    model.stages.push(Stage { stage: "passes", ms: ms(started.elapsed()) });
+    Ok(())
+}
+
+/// A compiled model.
+pub struct Built {
+    /// The optimised graph and what is known about the model.
+    pub model: Model,
+    compiled: Compiled,
+    provenance: Value,
+}
+
+/// Compiles the model at `path`.
+///
+/// # Errors
+/// Those of all stages.
+pub fn compile(path: &Path, options: &Options, progress: &Progress) -> Result<Built, CliError> {
+    let mut model = import(path, options, progress)?;
+    optimise(&mut model, options, None, progress)?;
+    progress.stage("generating code");
+    let started = Instant::now();
+    let compiled = planc_cpu::compile(&model.graph, &planc_cpu::Options::default())?;
+    model.stages.push(Stage { stage: "backend", ms: ms(started.elapsed()) });
+    let ran: Vec<&str> = model.passes.iter().map(|p| p.name.as_str()).collect();
+    let m = &model.metadata;
+    let provenance = json!({
+        "planc": env!("CARGO_PKG_VERSION"),
+        "source": {"format": "onnx", "blake3": digest(path)?},
+        "model": {
+            "ir_version": m.ir_version,
+            "opsets": m.opsets,
+            "producer": m.producer_name,
+            "producer_version": m.producer_version,
+            "model_version": m.model_version,
+        },
+        "flags": options.provenance(),
+        "passes": ran,
+    });
+    Ok(Built { model, compiled, provenance })
+}
+
+/// BLAKE3 of a file.
+fn digest(path: &Path) -> Result<String, CliError> {
+    Ok(blake3::hash(crate::io::open(path)?.as_slice()).to_hex().to_string())
+}
+
+impl Built {
+    /// The choices of the backend and their reasons.
+    pub fn decisions(&self) -> &[Decision] {
+        &self.compiled.decisions
+    }
+
+    /// Number of steps, those of control-flow bodies included.
+    pub fn steps(&self) -> usize {
+        self.compiled.manifest.programs.iter().map(|p| p.steps.len()).sum()
+    }
+
+    /// Size of the weights in bytes.
+    pub fn weights_bytes(&self) -> u64 {
+        self.compiled.weights.len()
+    }
+
+    /// The plan, ready to be written.
+    ///
+    /// # Errors
+    /// When it is too large for the format.
+    pub fn into_writer(self) -> Result<Writer<'static>, CliError> {
+        let decisions = json!({"passes": self.model.passes, "steps": self.compiled.decisions});
+        let mut writer = Writer::new();
+        writer.add(SectionKind::Manifest, self.compiled.manifest.encode())?;
+        writer.add(SectionKind::Decisions, decisions.to_string().into_bytes())?;
+        writer.add(SectionKind::Provenance, self.provenance.to_string().into_bytes())?;
+        writer.add_weights(self.compiled.weights)?;
+        Ok(writer)
+    }
+}

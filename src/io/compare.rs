@@ -1,0 +1,115 @@
+//! Comparing outputs with expected ones, as ONNX's test runner does: |got - want| <= atol + rtol * |want|.
+
+use super::{file_name, npy, type_text};
+use crate::error::{CliError, Fault};
+use planc_tensor::{DType, Tensor, View, bf16, f16};
+use serde::Serialize;
+use std::path::Path;
+
+/// How far an output is from what was expected.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Compared {
+    /// Output.
+    pub name: String,
+    /// Whether it is within the tolerance.
+    pub ok: bool,
+    /// Largest absolute difference.
+    pub max_abs: f64,
+    /// Largest absolute difference over the largest expected magnitude.
+    pub relative: f64,
+    /// Elements beyond the tolerance.
+    pub wrong: usize,
+    /// What is wrong apart from elements: type or shape.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
+}
+
+/// Compares `outputs` with the files of `folder`: `output_K.pb`, or `NAME.npy`.
+///
+/// # Errors
+/// When a file is missing or cannot be read.
+pub fn with_folder(
+    folder: &Path,
+    outputs: &[(String, Tensor)],
+    rtol: f64,
+    atol: f64,
+) -> Result<Vec<Compared>, CliError> {
+    let one = |(k, (name, got)): (usize, &(String, Tensor))| {
+        let (pb, npy) = (folder.join(format!("output_{k}.pb")), folder.join(format!("{}.npy", file_name(name))));
+        let fail = |path: &Path, what: &str| {
+            CliError::new(Fault::TensorFile, format!("cannot read {}: {what}", path.display())).file(path)
+        };
+        let want = if pb.exists() {
+            planc_onnx::data::read_tensor(&super::open(&pb)?).map_err(|e| fail(&pb, &e.to_string()))?
+        } else if npy.exists() {
+            npy::parse(&super::open(&npy)?, Some(got.dtype())).map_err(|e| fail(&npy, &e))?
+        } else {
+            let what = format!("output {name:?}: there is neither {} nor {}", pb.display(), npy.display());
+            return Err(CliError::new(Fault::TensorFile, what).at("output", name.clone()));
+        };
+        Ok(tensors(name, got, &want, rtol, atol))
+    };
+    outputs.iter().enumerate().map(one).collect()
+}
+
+/// Compares two tensors.
+pub fn tensors(name: &str, got: &Tensor, want: &Tensor, rtol: f64, atol: f64) -> Compared {
+    let mut c = Compared { name: name.into(), ok: true, max_abs: 0.0, relative: 0.0, wrong: 0, fault: None };
+    if got.dtype() != want.dtype() || got.shape() != want.shape() {
+        c.fault = Some(format!("it is {}, expected {}", type_text(got), type_text(want)));
+        c.ok = false;
+        return c;
+    }
+    match (numbers(got.view()), numbers(want.view())) {
+        (Some(got), Some(want)) => {
+            let mut largest = 0.0f64;
+            for (g, w) in got.into_iter().zip(want) {
+                if w.is_finite() {
+                    largest = largest.max(w.abs());
+                }
+                // Equal infinities and NaNs on both sides are equal.
+                if g == w || g.is_nan() && w.is_nan() {
+                    continue;
+                }
+                let difference = (g - w).abs();
+                c.max_abs = if difference.is_nan() { f64::INFINITY } else { c.max_abs.max(difference) };
+                let within = w.is_finite() && difference <= atol + rtol * w.abs();
+                c.wrong += usize::from(!within);
+            }
+            c.relative = if c.max_abs == 0.0 { 0.0 } else { c.max_abs / largest.max(f64::MIN_POSITIVE) };
+        }
+        _ if got.dtype() == DType::String => {
+            c.wrong = got.view().as_strings().iter().zip(want.view().as_strings()).filter(|(g, w)| g != w).count();
+        }
+        _ => c.wrong = got.view().bytes().iter().zip(want.view().bytes()).filter(|(g, w)| g != w).count(),
+    }
+    c.ok = c.wrong == 0;
+    c
+}
+
+/// The elements as numbers; `None` for strings, complex numbers and floats below 16 bits.
+fn numbers(v: View<'_>) -> Option<Vec<f64>> {
+    Some(match v.dtype() {
+        DType::F32 => v.to_vec::<f32>()?.into_iter().map(f64::from).collect(),
+        DType::F64 => v.to_vec::<f64>()?,
+        DType::F16 => v.to_vec::<f16>()?.into_iter().map(f64::from).collect(),
+        DType::BF16 => v.to_vec::<bf16>()?.into_iter().map(f64::from).collect(),
+        _ => v.to_i64()?.into_iter().map(|v| v as f64).collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tolerances_and_special_values() {
+        let t = |v: &[f32]| Tensor::vector(v.to_vec());
+        let check = |g: &[f32], w: &[f32]| tensors("x", &t(g), &t(w), 1e-3, 1e-5).wrong;
+        let (nan, inf) = (f32::NAN, f32::INFINITY);
+        assert_eq!(check(&[1.0005, nan, inf, 0.0], &[1.0, nan, inf, 1e-6]), 0);
+        assert_eq!(check(&[1.1, 1.0, inf, 1.0, -inf], &[1.0, nan, 1.0, inf, inf]), 5);
+        assert!(tensors("x", &t(&[1.0]), &Tensor::vector(vec![1f64]), 1.0, 1.0).fault.is_some());
+        assert!(!tensors("x", &Tensor::vector(vec![1i64]), &Tensor::vector(vec![2i64]), 1e-3, 1e-5).ok);
+    }
+}

@@ -1,0 +1,321 @@
+//! From flags to the inputs of a run.
+//!
+//! Guarantees: inputs come in the plan's order, and element types and shapes fit the plan, names of free dims having one
+//! value each; what does not fit is named with what was expected.
+
+use super::{file_name, npy, random, type_text};
+use crate::args::verbs::Inputs;
+use crate::error::{CliError, Fault};
+use crate::report;
+use planc_plan::program::ValueDecl;
+use planc_tensor::{Bytes, DType, Dim, Tensor};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// The inputs of a run.
+pub struct Given {
+    /// One tensor per input of the plan, in order.
+    pub tensors: Vec<Tensor>,
+    /// Whether they came as `.pb` files, so that outputs should be such files too.
+    pub as_pb: bool,
+    /// Values of the free dims, as the inputs' shapes give them.
+    pub bound: Bound,
+}
+
+/// Values of the free dims' names.
+pub type Bound = BTreeMap<String, i64>;
+
+/// Collects the inputs that `flags` name for `decls`.
+///
+/// # Errors
+/// When a file cannot be read, an input is missing, unknown, or does not fit.
+pub fn collect(decls: &[&ValueDecl], flags: &Inputs) -> Result<Given, CliError> {
+    let mut found: Vec<Option<(Tensor, String)>> = vec![None; decls.len()];
+    let mut as_pb = false;
+    if let Some(path) = &flags.inputs {
+        as_pb = many(decls, path, &mut found)?;
+    }
+    let listed = flags.load_inputs.iter().flat_map(|l| &l.0);
+    for given in flags.input.iter().chain(listed) {
+        let at = position(decls, &given.name)?;
+        as_pb |= extension(&given.file) == "pb";
+        found[at] = Some((one(decls[at], &given.file)?, given.file.display().to_string()));
+    }
+    let mut bound = Bound::new();
+    for (decl, given) in decls.iter().zip(&found) {
+        if let Some((tensor, from)) = given {
+            fits(decl, tensor, from, &mut bound)?;
+        }
+    }
+    let mut tensors = Vec::with_capacity(decls.len());
+    let mut missing = Vec::new();
+    for (i, (decl, given)) in decls.iter().zip(found).enumerate() {
+        match (given, flags.random) {
+            (Some((tensor, _)), _) => tensors.push(tensor),
+            (None, Some(seed)) => tensors.push(random::tensor(decl, seed, i as u64, &bound)?),
+            (None, None) => missing.push(decl),
+        }
+    }
+    if let Some(first) = missing.first() {
+        let list: Vec<String> = missing.iter().map(|d| format!("{:?} ({})", d.name, decl_text(d))).collect();
+        let noun = if list.len() == 1 { "input" } else { "inputs" };
+        let verb = if list.len() == 1 { "is" } else { "are" };
+        return Err(CliError::new(Fault::InputMissing, format!("{noun} {} {verb} not given", list.join(", ")))
+            .at("input", first.name.clone())
+            .help("give --input NAME=FILE or --inputs DIR, or --random SEED for made-up values"));
+    }
+    // Made-up inputs bind what no other input does.
+    for (decl, tensor) in decls.iter().zip(&tensors) {
+        fits(decl, tensor, "it", &mut bound)?;
+    }
+    Ok(Given { tensors, as_pb, bound })
+}
+
+/// Element type and shape of a declaration as printed: `f32[N,3]`.
+pub fn decl_text(decl: &ValueDecl) -> String {
+    match &decl.shape {
+        None => format!("{}[..]", decl.dtype),
+        Some(shape) => {
+            let dims: Vec<String> = shape.iter().map(Dim::to_string).collect();
+            format!("{}[{}]", decl.dtype, dims.join(","))
+        }
+    }
+}
+
+fn extension(path: &Path) -> String {
+    path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase()).unwrap_or_default()
+}
+
+fn position(decls: &[&ValueDecl], name: &str) -> Result<usize, CliError> {
+    decls.iter().position(|d| d.name == name).ok_or_else(|| {
+        let names: Vec<String> = decls.iter().map(|d| format!("{:?}", d.name)).collect();
+        let help = match names.len() {
+            0 => "it has no inputs".to_string(),
+            _ => format!("its inputs are {}", names.join(", ")),
+        };
+        CliError::new(Fault::InputUnknown, format!("the model has no input {name:?}")).at("input", name).help(help)
+    })
+}
+
+fn unreadable(path: &Path, what: &str) -> CliError {
+    CliError::new(Fault::TensorFile, format!("cannot read {}: {what}", path.display())).file(path)
+}
+
+/// One input from a file.
+fn one(decl: &ValueDecl, path: &Path) -> Result<Tensor, CliError> {
+    let bytes = super::open(path)?;
+    let fail = |what: String| unreadable(path, &what).at("input", decl.name.clone());
+    let only = |mut list: Vec<(String, Tensor)>| {
+        let names: Vec<String> = list.iter().map(|(n, _)| format!("{n:?}")).collect();
+        match list.iter().position(|(n, _)| names_input(n, decl)) {
+            Some(at) => Ok(list.swap_remove(at).1),
+            None if list.len() == 1 => Ok(list.swap_remove(0).1),
+            None => Err(format!("it holds {}, but no {:?}", names.join(", "), decl.name)),
+        }
+    };
+    match extension(path).as_str() {
+        "npy" => npy::parse(&bytes, Some(decl.dtype)).map_err(fail),
+        "npz" => npy::parse_npz(&bytes, &|_| Some(decl.dtype)).and_then(only).map_err(fail),
+        "pb" => planc_onnx::data::read_tensor(&bytes).map_err(|e| fail(e.to_string())),
+        "safetensors" => safetensors(&bytes).and_then(only).map_err(fail),
+        "bin" | "raw" => raw(decl, bytes).map_err(fail),
+        _ => Err(fail("the extension is none of .npy, .npz, .pb, .safetensors and .bin".into())),
+    }
+}
+
+fn names_input(name: &str, decl: &ValueDecl) -> bool {
+    name == decl.name || name == file_name(&decl.name)
+}
+
+/// Inputs from a folder, or from a file that holds several; whether they were `.pb` files.
+fn many(decls: &[&ValueDecl], path: &Path, found: &mut [Option<(Tensor, String)>]) -> Result<bool, CliError> {
+    let kind = std::fs::metadata(path).map_err(|e| unreadable(path, &super::system(&e)))?;
+    if !kind.is_dir() {
+        archive(decls, path, found)?;
+        return Ok(false);
+    }
+    let entries = std::fs::read_dir(path).and_then(|d| d.map(|e| e.map(|e| e.path())).collect::<Result<Vec<_>, _>>());
+    let mut files: Vec<PathBuf> = entries.map_err(|e| unreadable(path, &super::system(&e)))?;
+    files.sort();
+    let name = |f: &Path| f.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let mut by_position = BTreeMap::new();
+    for f in &files {
+        if let Some(k) = name(f).strip_prefix("input_").and_then(|n| n.strip_suffix(".pb")?.parse::<usize>().ok()) {
+            by_position.insert(k, f);
+        }
+    }
+    for (k, f) in &by_position {
+        let (Some(decl), Some(slot)) = (decls.get(*k), found.get_mut(*k)) else {
+            return Err(CliError::new(
+                Fault::InputUnknown,
+                format!("{} is input number {k}, the model has {} inputs", f.display(), decls.len()),
+            )
+            .file(f));
+        };
+        *slot = Some((one(decl, f)?, f.display().to_string()));
+    }
+    if !by_position.is_empty() {
+        return Ok(true);
+    }
+    for f in files.iter().filter(|f| matches!(extension(f).as_str(), "npz" | "safetensors")) {
+        archive(decls, f, found)?;
+    }
+    for f in &files {
+        let file = name(f);
+        let stem = file.strip_suffix(".npy").or_else(|| file.strip_suffix(".bin"));
+        let Some(stem) = stem else { continue };
+        match decls.iter().position(|d| file_name(&d.name) == stem) {
+            Some(at) => found[at] = Some((one(decls[at], f)?, f.display().to_string())),
+            None => report::warn(&format!("{} is ignored: the model has no input of this name", f.display())),
+        }
+    }
+    Ok(false)
+}
+
+/// Inputs from a file that holds several by name.
+fn archive(decls: &[&ValueDecl], path: &Path, found: &mut [Option<(Tensor, String)>]) -> Result<(), CliError> {
+    let bytes = super::open(path)?;
+    let expected = |name: &str| decls.iter().find(|d| names_input(name, d)).map(|d| d.dtype);
+    let list = match extension(path).as_str() {
+        "npz" => npy::parse_npz(&bytes, &expected),
+        "safetensors" => safetensors(&bytes),
+        _ => Err("it is neither a folder nor an .npz or .safetensors file".into()),
+    };
+    for (name, tensor) in list.map_err(|e| unreadable(path, &e))? {
+        match decls.iter().position(|d| names_input(&name, d)) {
+            Some(at) => found[at] = Some((tensor, format!("{}, {name:?}", path.display()))),
+            None => report::warn(&format!("{name:?} in {} is ignored: it is no input", path.display())),
+        }
+    }
+    Ok(())
+}
+
+/// All tensors of a `.safetensors` file, sorted by name.
+fn safetensors(bytes: &Bytes) -> Result<Vec<(String, Tensor)>, String> {
+    use safetensors::Dtype;
+    let file = safetensors::SafeTensors::deserialize(bytes.as_slice()).map_err(|e| e.to_string().to_lowercase())?;
+    let mut list = Vec::new();
+    for (name, t) in file.tensors() {
+        let dtype = match t.dtype() {
+            Dtype::BOOL => DType::Bool,
+            Dtype::U8 => DType::U8,
+            Dtype::I8 => DType::I8,
+            Dtype::I16 => DType::I16,
+            Dtype::U16 => DType::U16,
+            Dtype::F16 => DType::F16,
+            Dtype::BF16 => DType::BF16,
+            Dtype::I32 => DType::I32,
+            Dtype::U32 => DType::U32,
+            Dtype::F32 => DType::F32,
+            Dtype::F64 => DType::F64,
+            Dtype::I64 => DType::I64,
+            Dtype::U64 => DType::U64,
+            Dtype::F8_E5M2 => DType::F8E5M2,
+            Dtype::F8_E4M3 => DType::F8E4M3FN,
+            Dtype::F8_E8M0 => DType::F8E8M0,
+            other => return Err(format!("tensor {name:?} has the type {other:?}, which is not supported")),
+        };
+        let tensor = Tensor::from_bytes(dtype, t.shape(), aligned(t.data())).map_err(|e| e.to_string())?;
+        list.push((name, tensor));
+    }
+    list.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(list)
+}
+
+fn aligned(bytes: &[u8]) -> Bytes {
+    let mut copy = planc_tensor::AlignedBuf::zeroed(bytes.len());
+    copy.as_mut_slice().copy_from_slice(bytes);
+    Bytes::new(copy)
+}
+
+/// Plain bytes: the declared shape, where at most one extent is free, which the size gives.
+fn raw(decl: &ValueDecl, bytes: Bytes) -> Result<Tensor, String> {
+    let declared = decl.shape.as_ref().ok_or("a .bin file needs a declared shape")?;
+    let mut shape: Vec<Option<usize>> = declared.iter().map(Dim::as_usize).collect();
+    if shape.iter().filter(|d| d.is_none()).count() > 1 {
+        return Err(format!("a .bin file does not say its shape, and {} has several free dims", decl_text(decl)));
+    }
+    let rest = planc_tensor::element_count(&shape.iter().flatten().copied().collect::<Vec<_>>());
+    let size = rest.and_then(|n| decl.dtype.bytes_for(n)).ok_or("a .bin file cannot hold this type")?;
+    for free in shape.iter_mut().filter(|d| d.is_none()) {
+        if size == 0 || !bytes.len().is_multiple_of(size) {
+            return Err(format!("{} bytes do not fit {}", bytes.len(), decl_text(decl)));
+        }
+        *free = Some(bytes.len() / size);
+    }
+    let shape: Vec<usize> = shape.into_iter().flatten().collect();
+    Tensor::from_bytes(decl.dtype, shape, bytes).map_err(|e| e.to_string())
+}
+
+/// Checks a tensor against the declaration of its input.
+fn fits(decl: &ValueDecl, tensor: &Tensor, from: &str, bound: &mut Bound) -> Result<(), CliError> {
+    let both =
+        || format!("input {:?}: {from} holds {}, the model takes {}", decl.name, type_text(tensor), decl_text(decl));
+    let error = |fault, message: String| CliError::new(fault, message).at("input", decl.name.clone());
+    if tensor.dtype() != decl.dtype {
+        return Err(error(Fault::InputType, both()).help(format!("convert it to {}", decl.dtype)));
+    }
+    let Some(shape) = &decl.shape else { return Ok(()) };
+    let differs = |(d, n): (&Dim, &usize)| d.as_const().is_some_and(|d| usize::try_from(d) != Ok(*n));
+    if shape.len() != tensor.rank() || shape.iter().zip(tensor.shape()).any(differs) {
+        return Err(error(Fault::InputShape, both()));
+    }
+    for (d, n) in shape.iter().zip(tensor.shape()) {
+        let Some(symbol) = d.as_sym() else { continue };
+        let value = i64::try_from(*n).unwrap_or(i64::MAX);
+        let known = *bound.entry(symbol.to_string()).or_insert(value);
+        if known != value {
+            let what = format!("{}, where another input makes {symbol} = {known}", both());
+            return Err(error(Fault::InputShape, what));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::values::NamedFile;
+    use planc_tensor::Layout;
+
+    fn decl(name: &str, dtype: DType, shape: Vec<Dim>) -> ValueDecl {
+        let storage = planc_plan::program::Storage::Input;
+        ValueDecl { name: name.into(), dtype, shape: Some(shape), layout: Layout::RowMajor, storage }
+    }
+
+    fn message(result: Result<Given, CliError>) -> String {
+        result.err().map_or("accepted".into(), |e| e.message().to_string())
+    }
+
+    #[test]
+    fn files_are_matched_and_checked() {
+        let folder = tempfile::tempdir().unwrap();
+        let save = |name: &str, t: &Tensor| {
+            super::super::write(&folder.path().join(name), &npy::bytes(t)).unwrap();
+        };
+        let (a, b) = (decl("a/0", DType::F32, vec![Dim::sym("N")]), decl("b", DType::I64, vec![Dim::sym("N")]));
+        let decls = [&a, &b];
+        let flags = Inputs { inputs: Some(folder.path().into()), ..Inputs::default() };
+        save("a_0.npy", &Tensor::vector(vec![1f32, 2.0]));
+        assert_eq!(message(collect(&decls, &flags)), "input \"b\" (i64[N]) is not given");
+        save("b.npy", &Tensor::vector(vec![1i64]));
+        assert!(
+            message(collect(&decls, &flags))
+                .ends_with("holds i64[1], the model takes i64[N], where another input makes N = 2")
+        );
+        save("b.npy", &Tensor::vector(vec![1i32, 2]));
+        assert!(message(collect(&decls, &flags)).ends_with("holds i32[2], the model takes i64[N]"));
+        save("b.npy", &Tensor::vector(vec![1i64, 2]));
+        assert_eq!(collect(&decls, &flags).unwrap().tensors[1], Tensor::vector(vec![1i64, 2]));
+        let file = NamedFile { name: "c".into(), file: folder.path().join("b.npy") };
+        let flags = Inputs { input: vec![file], random: Some(1), ..Inputs::default() };
+        assert_eq!(message(collect(&decls, &flags)), "the model has no input \"c\"");
+    }
+
+    #[test]
+    fn raw_bytes_take_the_declared_shape() {
+        let d = decl("x", DType::F32, vec![Dim::sym("N"), Dim::from(2i64)]);
+        assert_eq!(raw(&d, Bytes::new(vec![0; 24])).unwrap().shape(), [3, 2]);
+        assert!(raw(&d, Bytes::new(vec![0; 20])).is_err());
+    }
+}

@@ -1,0 +1,113 @@
+//! What kind of file a path names, and plans that are ready to run, opened or compiled in memory.
+
+use crate::args::verbs::{Compilation, Device, Execution};
+use crate::driver;
+use crate::error::{CliError, Fault};
+use crate::io;
+use crate::machine::{self, ms};
+use crate::reference::OpTable;
+use crate::report::{self, Progress};
+use planc_kernels::isa::Tier;
+use planc_plan::container::{MAGIC, SectionKind};
+use planc_runtime::{OpenOptions, Plan, Session, SessionOptions};
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// A kind of file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A plan.
+    Plan,
+    /// A graph as text.
+    Ir,
+    /// Anything else, which only a model can be.
+    Model,
+}
+
+/// The kind of the file at `path`, from its first bytes.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn kind(path: &Path) -> Result<Kind, CliError> {
+    let fail =
+        |what: &str| CliError::new(Fault::PlanFile, format!("cannot read {}: {what}", path.display())).file(path);
+    let meta = std::fs::metadata(path).map_err(|e| fail(&io::system(&e)))?;
+    if meta.is_dir() {
+        return Err(fail("it is a folder"));
+    }
+    if !meta.is_file() {
+        return Err(fail("it is not a regular file"));
+    }
+    let mut start = Vec::new();
+    let file = std::fs::File::open(path).and_then(|f| f.take(256).read_to_end(&mut start));
+    file.map_err(|e| fail(&io::system(&e)))?;
+    let text = start.trim_ascii_start();
+    Ok(if start.starts_with(&MAGIC) {
+        Kind::Plan
+    } else if text.starts_with(b"graph @") || text.starts_with(b"//") {
+        Kind::Ir
+    } else {
+        Kind::Model
+    })
+}
+
+/// A plan in memory.
+pub struct Opened {
+    /// The plan.
+    pub plan: Arc<Plan>,
+    /// Milliseconds it took to compile, for a model.
+    pub compile_ms: Option<f64>,
+    /// Milliseconds it took to open.
+    pub load_ms: f64,
+}
+
+/// Opens the plan at `path`, or compiles the model there.
+///
+/// # Errors
+/// Those of both.
+pub fn open(path: &Path, flags: &Compilation, check_weights: bool, quiet: bool) -> Result<Opened, CliError> {
+    let options = OpenOptions { check_weights };
+    if kind(path)? == Kind::Plan {
+        let started = Instant::now();
+        let plan = Plan::open(path, options).map_err(|e| CliError::from(e).reading(path))?;
+        return Ok(Opened { plan: Arc::new(plan), compile_ms: None, load_ms: ms(started.elapsed()) });
+    }
+    let started = Instant::now();
+    let progress = Progress::new(quiet);
+    let built = driver::compile(path, &driver::Options::new(flags)?, &progress)?;
+    built.model.warnings.iter().for_each(|w| report::warn(w));
+    let bytes = built.into_writer()?.to_bytes()?;
+    let compile_ms = ms(started.elapsed());
+    let started = Instant::now();
+    let plan = Plan::from_bytes(&bytes, options)?;
+    Ok(Opened { plan: Arc::new(plan), compile_ms: Some(compile_ms), load_ms: ms(started.elapsed()) })
+}
+
+/// A session over `plan` as the flags ask.
+///
+/// # Errors
+/// When the device or the instruction set is not there, or threads cannot be started.
+pub fn session(plan: &Arc<Plan>, flags: &Execution, max_memory: Option<usize>) -> Result<Session, CliError> {
+    if flags.device == Device::Cuda {
+        return Err(CliError::new(Fault::Machine, "the plan has no code for CUDA devices").help("use --device cpu"));
+    }
+    let tier = match &flags.cpu_features {
+        None => Tier::detect(),
+        Some(name) => Tier::mask(name).ok_or_else(|| {
+            let names: Vec<&str> = Tier::ALL.iter().map(|t| t.name()).collect();
+            CliError::new(Fault::Usage, format!("no instruction set {name:?}"))
+                .help(format!("they are {}", names.join(", ")))
+        })?,
+    };
+    let memory_limit = max_memory.unwrap_or_else(machine::memory_limit);
+    let options = SessionOptions { threads: flags.threads, tier, memory_limit };
+    Session::new(plan.clone(), options, Arc::new(OpTable))
+        .map_err(|e| CliError::new(Fault::Resources, format!("cannot start the threads: {e}")))
+}
+
+/// Whether the plan holds native code.
+pub fn has_code(plan: &Plan) -> Result<bool, CliError> {
+    Ok(plan.container()?.sections().iter().any(|s| matches!(s.kind, SectionKind::Code(_))))
+}

@@ -1,0 +1,32 @@
+//! What the binary says about itself.
+
+use crate::planc;
+
+#[test]
+fn help() {
+    let mut all = planc(["--help"]).ok();
+    for verb in ["compile", "run", "bench", "check", "inspect", "diff", "verify", "explain", "ops"] {
+        all += &format!("\n$ planc {verb} -h\n{}", planc([verb, "-h"]).ok());
+    }
+    insta::assert_snapshot!(all);
+}
+
+#[test]
+fn lists() {
+    let ops = planc(["ops", "--json"]).json();
+    assert_eq!(ops["count"].as_u64(), ops["ops"].as_array().map(|l| l.len() as u64));
+    assert!(planc(["ops", "relu"]).ok().contains("Relu"));
+    assert_eq!(planc(["targets", "--json"]).json()["default"], "x86-64");
+    assert!(planc(["passes", "--json"]).json()["passes"].is_array());
+    assert!(planc(["completions", "bash"]).ok().contains("_planc"));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_closed_stdout_is_no_error() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_planc"));
+    let output = command.arg("ops").stdout(writer).output().unwrap();
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
+}

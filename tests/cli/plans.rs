@@ -1,0 +1,152 @@
+//! Plans: written, opened, run, compared, damaged.
+
+use crate::{model, planc, planc_at, root};
+use std::path::Path;
+
+fn compile(name: &str, out: &Path, more: &[&str]) {
+    let paths = [model(name), "-o".into(), out.into()];
+    let args = ["compile".into()].into_iter().chain(paths.map(|p| p.into_os_string()));
+    planc(args.chain(more.iter().map(Into::into))).ok();
+}
+
+#[test]
+fn a_plan_gives_what_its_model_gives() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = folder.path().join("a.plan");
+    compile("convnet", &plan, &["--shape", "image=1x3x20x20"]);
+    let data = root().join("testdata/models/convnet/test_data_set_0");
+    let line = format!("run {{}} --json --inputs {0} --ref {0} --outputs {1}", data.display(), folder.path().display());
+    let report = planc_at(&line, &plan).json();
+    assert_eq!(report["outputs"], serde_json::json!([{"name": "logits", "dtype": "f32", "shape": [1, 7]}]));
+    assert_eq!(report["compared"][0]["ok"], true);
+    assert_eq!(report["compile_ms"], serde_json::Value::Null);
+    assert!(folder.path().join("output_0.pb").exists());
+    // Outputs are a reference for the next run.
+    let line = format!("run {{}} --inputs {} --ref {} --rtol 0 --atol 0", data.display(), folder.path().display());
+    planc_at(&line, &plan).ok();
+}
+
+#[test]
+fn arrays_go_in_and_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = folder.path().join("a.plan");
+    let out = folder.path().join("out");
+    compile("mlp", &plan, &[]);
+    let line = format!("run {{}} --random 7 --outputs {} --json", out.display());
+    let report = planc_at(&line, &plan).json();
+    let name = report["outputs"][0]["name"].as_str().unwrap();
+    let bytes = std::fs::read(out.join(format!("{name}.npy"))).unwrap();
+    assert!(bytes.starts_with(b"\x93NUMPY"));
+    let again = format!("run {{}} --random 7 --ref {} --rtol 0 --atol 0 --threads 2", out.display());
+    planc_at(&again, &plan).ok();
+    let other = format!("run {{}} --random 8 --ref {} --rtol 0 --atol 0", out.display());
+    assert_eq!(planc_at(&other, &plan).code, 1);
+}
+
+#[test]
+fn plans_do_not_depend_on_where_they_are_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let (a, b) = (folder.path().join("a.plan"), folder.path().join("b.plan"));
+    compile("transformer", &a, &["--threads", "1"]);
+    compile("transformer", &b, &["--threads", "4", "--report", folder.path().join("r.json").to_str().unwrap()]);
+    assert!(std::fs::read(&a).unwrap() == std::fs::read(&b).unwrap());
+    let report: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(folder.path().join("r.json")).unwrap()).unwrap();
+    assert_eq!(report["schema_version"], 1);
+    planc([Path::new("diff"), &a, &b]).ok();
+}
+
+#[test]
+fn differences_are_found_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let (a, b) = (folder.path().join("a.ir"), folder.path().join("b.ir"));
+    let text = planc_at("compile {} --emit ir -O0", &model("mlp")).ok();
+    std::fs::write(&a, &text).unwrap();
+    std::fs::write(&b, text.replacen("Softmax(", "LogSoftmax(", 1)).unwrap();
+    let hashes = planc([Path::new("diff"), &a, &b, Path::new("--json")]);
+    if text.contains('#') {
+        // Constants given by hash cannot be read back.
+        assert_eq!(hashes.code, 3, "{}", hashes.stderr);
+    }
+    let small = "graph @g (format 1) {\n  in %x: f32[N]\n  %y: f32[N] = Relu(%x)\n  out %y\n}\n";
+    std::fs::write(&a, small).unwrap();
+    std::fs::write(&b, small.replace("Relu", "Tanh")).unwrap();
+    planc([Path::new("diff"), &a, &a]).ok();
+    let ran = planc([Path::new("diff"), &a, &b]);
+    assert_eq!(ran.code, 1);
+    assert_eq!(ran.stdout, "changed node y\n- %y: f32[N] = Relu(%x)\n+ %y: f32[N] = Tanh(%x)\n");
+}
+
+#[test]
+fn damage_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = folder.path().join("a.plan");
+    compile("convnet", &plan, &[]);
+    let whole = std::fs::read(&plan).unwrap();
+    let verify = |bytes: &[u8]| {
+        std::fs::write(&plan, bytes).unwrap();
+        let ran = planc_at("verify {} --json", &plan);
+        let report: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+        assert_eq!(report["ok"], ran.code == 0);
+        ran.code
+    };
+    assert_eq!(verify(&whole), 0);
+    assert_eq!(verify(&whole[..whole.len() - 1]), 6);
+    assert_eq!(verify(&[&whole[..], b"x"].concat()), 6);
+    for (at, code) in [(0, 3), (9, 5), (70, 6), (whole.len() - 1, 6)] {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 4;
+        assert_eq!(verify(&damaged), code, "byte {at}");
+    }
+    // The last byte is one of the weights, which a run checks only when it is asked to.
+    assert_eq!(planc_at("run {} --random 1 --check-weights", &plan).code, 6);
+    planc_at("run {} --random 1", &plan).ok();
+}
+
+#[test]
+fn measurements_have_the_promised_fields() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = folder.path().join("a.plan");
+    compile("mlp", &plan, &["--dim", "N=1"]);
+    let profile = folder.path().join("profile.json");
+    let line = format!("bench {{}} --iterations 4 --warmup 1 --json --profile {}", profile.display());
+    let ran = planc_at(&line, &plan);
+    std::fs::write(folder.path().join("base.json"), &ran.stdout).unwrap();
+    let report = ran.json();
+    for field in ["threads", "load_ms", "first_run_ms", "iterations", "peak_rss_bytes", "arena_bytes"] {
+        assert!(report[field].is_number(), "{field}");
+    }
+    for series in ["wall_ms", "cpu_ms"] {
+        assert_eq!(report[series]["samples"].as_array().map(Vec::len), Some(4));
+        assert!(["min", "p50", "p90", "p99", "mean"].iter().all(|f| report[series][f].is_number()));
+    }
+    let profile: serde_json::Value = serde_json::from_slice(&std::fs::read(profile).unwrap()).unwrap();
+    assert!(!profile["steps"].as_array().unwrap().is_empty());
+    let base = folder.path().join("base.json");
+    let line = format!("bench {{}} --iterations 4 --baseline {} --max-regress 1e9", base.display());
+    planc_at(&line, &plan).ok();
+}
+
+#[test]
+fn plans_are_described() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = folder.path().join("a.plan");
+    compile("mlp", &plan, &[]);
+    let report = planc_at("inspect {} --json", &plan).json();
+    for field in ["inputs", "outputs", "targets", "sections"] {
+        assert!(report[field].is_array(), "{field}");
+    }
+    assert!(report["steps"].is_number() && report["weights_bytes"].is_number());
+    assert!(planc_at("inspect {} --ir", &plan).ok().starts_with("program @"));
+    assert!(planc_at("inspect {} --dot", &model("mlp")).ok().starts_with("digraph"));
+    assert!(planc_at("explain {} --json", &plan).json()["decisions"].is_array());
+}
+
+#[test]
+fn command_lines_of_trtexec_work() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = folder.path().join("a.plan");
+    let save = format!("--saveEngine={}", plan.display());
+    planc([format!("--onnx={}", model("mlp").display()), save, "--verbose".into()]).ok();
+    planc_at("--loadEngine={} --iterations=3 --warmUp=1 --duration=0", &plan).ok();
+}
