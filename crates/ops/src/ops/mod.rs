@@ -12,6 +12,7 @@ pub mod movement;
 pub mod nn;
 pub mod qlinear;
 pub mod quant;
+pub mod random;
 pub mod reduce;
 pub mod rnn;
 pub mod shape;
@@ -34,6 +35,7 @@ pub static FAMILIES: &[&[&OpDef]] = &[
     nn::ROWS,
     qlinear::ROWS,
     quant::ROWS,
+    random::ROWS,
     reduce::ROWS,
     rnn::ROWS,
     shape::ROWS,

@@ -4,4 +4,5 @@ mod agree;
 mod cases;
 mod elementwise;
 mod known;
+mod models;
 mod nn;

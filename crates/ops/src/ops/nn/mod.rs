@@ -6,6 +6,7 @@ mod batch_normalization;
 pub(crate) mod conv;
 pub(crate) mod conv_integer;
 mod conv_transpose;
+mod deform_conv;
 mod det;
 mod einsum;
 mod gemm;
@@ -41,6 +42,7 @@ pub const ROWS: &[&OpDef] = &[
     &conv::OP,
     &conv_integer::OP,
     &conv_transpose::OP,
+    &deform_conv::OP,
     &det::OP,
     &einsum::OP,
     &gemm::OP,
