@@ -49,7 +49,8 @@ impl<'a> View<'a> {
 
     /// Number of elements.
     pub fn len(&self) -> usize {
-        self.shape.iter().product()
+        // Some extents may be huge beside a 0; that the count fits was checked on construction.
+        element_count(self.shape).unwrap_or(0)
     }
 
     /// Whether there are no elements.
