@@ -1,7 +1,7 @@
 //! Convolutions: which kernel follows from the layouts of operands and result.
 
 use super::terms::{Places, Terms};
-use super::{Cx, Operand, Output};
+use super::{Cx, Operand, Output, spread};
 use crate::conv::{
     Conv2d, PlainConv, TransposedConv, conv_depthwise, conv_direct, conv_first, conv_plain, conv_transposed,
     direct_scratch, first_scratch, plain_scratch, transposed_scratch,
@@ -124,13 +124,6 @@ fn split<'a>(inputs: &[Option<Operand<'a>>], epilogue: Option<&Expr>) -> ([Optio
 fn per_channel(o: &Operand<'_>, channels: usize, rank: usize) -> bool {
     let as_side = o.shape.len() + 1 >= rank && o.shape.len() >= 2 && o.shape[o.shape.len() - (rank - 1)] == channels;
     o.layout == Layout::RowMajor && o.shape.iter().product::<usize>() == channels && (o.shape == [channels] || as_side)
-}
-
-fn spread<T: Copy>(v: &[T], fill: T) -> [T; 3] {
-    let mut out = [fill; 3];
-    let n = v.len().min(3);
-    out[3 - n..].copy_from_slice(&v[..n]);
-    out
 }
 
 fn geometry(cx: &Cx<'_>, spec: &Conv, x: &Operand<'_>, w: &Operand<'_>, y: &Output<'_>) -> Result<PlainConv, String> {

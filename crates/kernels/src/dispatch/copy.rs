@@ -2,7 +2,7 @@
 
 use super::{Cx, Operand, Output};
 use planc_kir::Slice;
-use planc_tensor::contiguous_strides;
+use planc_tensor::{DType, contiguous_strides};
 
 /// Copies `extents` elements of `size` bytes from `x` at byte `start` with byte strides to `y` in row-major order.
 /// The innermost run of contiguous elements is copied at once.
@@ -66,13 +66,18 @@ fn byte_strides(shape: &[usize], size: usize) -> Vec<isize> {
     contiguous_strides(shape).into_iter().map(|s| s.saturating_mul(size) as isize).collect()
 }
 
-pub(super) fn transpose(_: &Cx<'_>, perm: &[usize], x: Operand<'_>, y: &mut Output<'_>) -> Result<(), String> {
+pub(super) fn transpose(cx: &Cx<'_>, perm: &[usize], x: Operand<'_>, y: &mut Output<'_>) -> Result<(), String> {
     let size = element_size(&x)?;
     let fits = perm.len() == x.shape.len()
         && perm.len() == y.shape.len()
-        && perm.iter().zip(y.shape).all(|(p, e)| x.shape.get(*p) == Some(e));
+        && perm.iter().zip(y.shape).all(|(p, e)| x.shape.get(*p) == Some(e))
+        && (0..perm.len()).all(|axis| perm.contains(&axis));
     if !fits {
         return Err(format!("{:?} does not transpose to {:?} by {perm:?}", x.shape, y.shape));
+    }
+    if matches!(size, 1 | 2 | 4 | 8) {
+        crate::transpose::transpose(cx.par, size, x.shape, perm, x.bytes, y.bytes);
+        return Ok(());
     }
     let strides = byte_strides(x.shape, size);
     let strides: Vec<isize> = perm.iter().map(|p| strides[*p]).collect();
@@ -123,4 +128,82 @@ pub(super) fn concat(axis: usize, inputs: &[Option<Operand<'_>>], y: &mut Output
         at += part;
     }
     if at == row || outer == 0 { Ok(()) } else { Err(format!("operands do not fill {:?} along axis {axis}", y.shape)) }
+}
+
+/// `[x, indices] -> [out]`: whole runs of elements at indexed positions of an axis.
+pub(super) fn gather(axis: usize, x: Operand<'_>, indices: Operand<'_>, y: &mut Output<'_>) -> Result<(), String> {
+    let size = element_size(&x)?;
+    let Some(extent) = x.shape.get(axis).copied() else { return Err(format!("no axis {axis} in {:?}", x.shape)) };
+    let expected: Vec<usize> = [&x.shape[..axis], indices.shape, &x.shape[axis + 1..]].concat();
+    if expected != y.shape {
+        return Err(format!("indices {:?} of axis {axis} of {:?} do not give {:?}", indices.shape, x.shape, y.shape));
+    }
+    let positions: Vec<i64> = match indices.dtype {
+        DType::I64 => indices.elements::<i64>()?.to_vec(),
+        DType::I32 => indices.elements::<i32>()?.iter().map(|i| i64::from(*i)).collect(),
+        other => return Err(format!("indices of {other}")),
+    };
+    let place = |i: i64| {
+        let at = if i < 0 { i.checked_add(extent as i64) } else { Some(i) };
+        at.and_then(|at| usize::try_from(at).ok()).filter(|at| *at < extent)
+    };
+    let outer: usize = x.shape[..axis].iter().product();
+    let run = x.shape[axis + 1..].iter().product::<usize>() * size;
+    if run == 0 || outer == 0 {
+        return Ok(());
+    }
+    let mut out = y.bytes.chunks_exact_mut(run);
+    for o in 0..outer {
+        for i in &positions {
+            let at = place(*i).ok_or_else(|| format!("index {i} is out of range for axis {axis} of {:?}", x.shape))?;
+            let from = (o * extent + at) * run;
+            if let Some(to) = out.next() {
+                to.copy_from_slice(&x.bytes[from..from + run]);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Operands in channel blocks along axis 1: all but the last have whole blocks.
+pub(super) fn concat_blocked(inputs: &[Option<Operand<'_>>], y: &mut Output<'_>) -> Result<(), String> {
+    let [n, c, spatial @ ..] = y.shape else { return Err(format!("{:?} has no channels", y.shape)) };
+    let block = spatial.iter().product::<usize>() * 16 * 4;
+    let image = c.div_ceil(16) * block;
+    let mut at = 0;
+    for x in inputs.iter().flatten() {
+        let fits = x.shape.len() == y.shape.len()
+            && x.shape[0] == *n
+            && x.shape[2..] == *spatial
+            && (x.shape[1].is_multiple_of(16) || at + x.shape[1].div_ceil(16) * block == image);
+        let part = x.shape.get(1).map_or(0, |c| c.div_ceil(16) * block);
+        if !fits || at + part > image || x.bytes.len() != part * n {
+            return Err(format!("{:?} does not fit into {:?} by channel blocks", x.shape, y.shape));
+        }
+        for i in 0..if part == 0 { 0 } else { *n } {
+            y.bytes[i * image + at..i * image + at + part].copy_from_slice(&x.bytes[i * part..(i + 1) * part]);
+        }
+        at += part;
+    }
+    if at == image { Ok(()) } else { Err(format!("operands do not fill {:?} along the channels", y.shape)) }
+}
+
+/// Whole channel blocks of a blocked tensor.
+pub(super) fn slice_blocked(cx: &Cx<'_>, slice: &Slice, x: Operand<'_>, y: &mut Output<'_>) -> Result<(), String> {
+    let wrong = || format!("{:?} is not whole channel blocks of {:?}", y.shape, x.shape);
+    let ([n, c, spatial @ ..], [m, d, rest @ ..]) = (x.shape, y.shape) else { return Err(wrong()) };
+    let starts = slice.starts.iter().map(|s| cx.dim(s)).collect::<Result<Vec<_>, _>>()?;
+    let channels_only =
+        starts.iter().enumerate().all(|(i, s)| i == 1 || *s == 0) && slice.steps.iter().all(|s| *s == 1);
+    let first = starts.get(1).and_then(|s| usize::try_from(*s).ok()).ok_or_else(wrong)?;
+    let whole = first.is_multiple_of(16) && (d.is_multiple_of(16) || first + d == *c) && first + d <= *c;
+    if n != m || spatial != rest || !channels_only || !whole {
+        return Err(wrong());
+    }
+    let block = spatial.iter().product::<usize>() * 16 * 4;
+    let (image, part, at) = (c.div_ceil(16) * block, d.div_ceil(16) * block, first / 16 * block);
+    for i in 0..if part == 0 { 0 } else { *n } {
+        y.bytes[i * part..(i + 1) * part].copy_from_slice(&x.bytes[i * image + at..i * image + at + part]);
+    }
+    Ok(())
 }

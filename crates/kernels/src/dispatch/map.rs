@@ -9,7 +9,7 @@ use crate::isa::{Kernel, Simd};
 use crate::par::{Shared, ranges};
 use crate::vmath;
 use planc_kir::{BinOp, Expr, Inst, Reg, UnOp};
-use planc_tensor::{DType, broadcast_strides, element_count};
+use planc_tensor::{DType, Layout, broadcast_strides, element_count};
 
 /// Elements of a block: a dozen registers of it fit L1.
 const BLOCK: usize = 512;
@@ -51,10 +51,11 @@ pub(super) fn run(
     inputs: &[Option<Operand<'_>>],
     out: &mut Output<'_>,
 ) -> Result<(), String> {
-    let operands: Vec<Operand<'_>> = inputs.iter().flatten().copied().collect();
-    let args = operands.iter().map(arg).collect::<Result<Vec<_>, _>>()?;
-    let shapes: Vec<&[usize]> = operands.iter().map(|x| x.shape).collect();
-    run_over(cx, expr, &args, &shapes, out)
+    let mut stored = Stored::default();
+    for x in inputs.iter().flatten() {
+        stored.push(x, out)?;
+    }
+    stored.run(cx, expr, out)
 }
 
 /// `out = expr(out, sides)`: an epilogue after its kernel.
@@ -64,11 +65,83 @@ pub(super) fn run_in_place(
     sides: &[Operand<'_>],
     out: &mut Output<'_>,
 ) -> Result<(), String> {
-    let mut args = vec![Arg::F32(Shared::new(out.elements()?))];
-    args.extend(sides.iter().map(arg).collect::<Result<Vec<_>, _>>()?);
-    let mut shapes = vec![out.shape];
-    shapes.extend(sides.iter().map(|x| x.shape));
-    run_over(cx, expr, &args, &shapes, out)
+    let mut stored = Stored::default();
+    stored.args.push(Arg::F32(Shared::new(out.elements()?)));
+    stored.shapes.push(stored_shape(out.shape, out.layout));
+    for x in sides {
+        stored.push(x, out)?;
+    }
+    stored.run(cx, expr, out)
+}
+
+/// Operands with their extents as stored, which is what the walk goes by.
+#[derive(Default)]
+struct Stored {
+    args: Vec<Arg>,
+    shapes: Vec<Vec<usize>>,
+    /// Channel vectors filled up to whole blocks.
+    filled: Vec<Vec<f32>>,
+}
+
+/// Extents as stored: blocked channels are an axis of blocks and a last axis of 16.
+fn stored_shape(shape: &[usize], layout: Layout) -> Vec<usize> {
+    match (layout, shape) {
+        (Layout::Nchw16c, [n, c, spatial @ ..]) => [&[*n, c.div_ceil(16)], spatial, &[16]].concat(),
+        _ => shape.to_vec(),
+    }
+}
+
+impl Stored {
+    fn push(&mut self, x: &Operand<'_>, out: &Output<'_>) -> Result<(), String> {
+        if out.layout != Layout::Nchw16c || x.layout == Layout::Nchw16c {
+            self.args.push(arg(x)?);
+            self.shapes.push(stored_shape(x.shape, x.layout));
+            return Ok(());
+        }
+        // A row-major operand of a blocked result: its extents aligned with [N, C, spatial..].
+        let wrong = || format!("{:?} does not broadcast to blocked {:?}", x.shape, out.shape);
+        let lead = out.shape.len().checked_sub(x.shape.len()).ok_or_else(wrong)?;
+        let aligned: Vec<usize> = std::iter::repeat_n(1, lead).chain(x.shape.iter().copied()).collect();
+        let [n, c, spatial @ ..] = &aligned[..] else { return Err(wrong()) };
+        if *c == 1 {
+            self.args.push(arg(x)?);
+            self.shapes.push([&aligned[..], &[1]].concat());
+            return Ok(());
+        }
+        if spatial.iter().any(|d| *d != 1) {
+            return Err(wrong());
+        }
+        let blocks = c.div_ceil(16);
+        if c.is_multiple_of(16) {
+            self.args.push(arg(x)?);
+        } else {
+            let mut filled = vec![0.0; n * blocks * 16];
+            let rows = filled.chunks_exact_mut(blocks * 16).zip(x.elements::<f32>()?.chunks_exact(*c));
+            rows.for_each(|(to, from)| to[..*c].copy_from_slice(from));
+            self.args.push(Arg::F32(Shared::new(&mut filled)));
+            self.filled.push(filled);
+        }
+        self.shapes.push([&[*n, blocks], spatial, &[16]].concat());
+        Ok(())
+    }
+
+    fn run(self, cx: &mut Cx<'_>, expr: &Expr, out: &mut Output<'_>) -> Result<(), String> {
+        let shape = stored_shape(out.shape, out.layout);
+        run_over(cx, expr, &self.args, &self.shapes, &shape, out)?;
+        if let (Layout::Nchw16c, [n, c, spatial @ ..]) = (out.layout, out.shape)
+            && !c.is_multiple_of(16)
+        {
+            // Channels past C stay finite, whatever the program makes of them.
+            let image = c.div_ceil(16) * spatial.iter().product::<usize>() * 16;
+            let last = spatial.iter().product::<usize>() * 16;
+            let used = c % 16;
+            for i in 0..*n {
+                let block = &mut out.elements()?[(i + 1) * image - last..(i + 1) * image];
+                block.chunks_exact_mut(16).for_each(|pixel| pixel[used..].fill(0.0));
+            }
+        }
+        Ok(())
+    }
 }
 
 fn arg(x: &Operand<'_>) -> Result<Arg, String> {
@@ -82,25 +155,26 @@ fn run_over(
     cx: &mut Cx<'_>,
     expr: &Expr,
     data: &[Arg],
-    shapes: &[&[usize]],
+    shapes: &[Vec<usize>],
+    shape: &[usize],
     out: &mut Output<'_>,
 ) -> Result<(), String> {
-    let len = element_count(out.shape).ok_or("the result is too large")?;
+    let len = element_count(shape).ok_or("the result is too large")?;
     if out.dtype != expr.result_type() || out.dtype.bytes_for(len) != Some(out.bytes.len()) {
         return Err(format!("a result of {} for a program of {}", out.dtype, expr.result_type()));
     }
     if data.len() != expr.args().len() {
         return Err("an operand is missing".into());
     }
-    for ((x, t), shape) in data.iter().zip(expr.args()).zip(shapes) {
-        let lead = out.shape.len().checked_sub(shape.len());
-        let fits = lead.is_some_and(|l| shape.iter().zip(&out.shape[l..]).all(|(a, b)| a == b || *a == 1));
+    for ((x, t), from) in data.iter().zip(expr.args()).zip(shapes) {
+        let lead = shape.len().checked_sub(from.len());
+        let fits = lead.is_some_and(|l| from.iter().zip(&shape[l..]).all(|(a, b)| a == b || *a == 1));
         if !fits || matches!(x, Arg::Bool(_)) != (*t == DType::Bool) {
-            return Err(format!("{t}{shape:?} does not broadcast to {:?}", out.shape));
+            return Err(format!("{t}{from:?} does not broadcast to {shape:?}"));
         }
     }
-    let strides: Vec<Vec<usize>> = shapes.iter().map(|x| broadcast_strides(x, out.shape)).collect();
-    let (extents, strides) = collapse(out.shape, strides);
+    let strides: Vec<Vec<usize>> = shapes.iter().map(|x| broadcast_strides(x, shape)).collect();
+    let (extents, strides) = collapse(shape, strides);
     let contiguous = planc_tensor::contiguous_strides(&extents);
     let walk = |s: Vec<usize>| match () {
         () if s == contiguous => Walk::Full,

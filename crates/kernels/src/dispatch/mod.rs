@@ -4,17 +4,21 @@
 //! layouts only, so that a plan compiled on one machine runs on every other. Extents are checked here, in every run:
 //! errors are sentences for users, and the kernels below may rely on lengths.
 
+mod attend;
 mod conv;
 mod copy;
 mod epilogue;
 mod gemm;
 mod map;
+mod resample;
+mod rows;
 mod terms;
+mod window;
 
 use crate::isa::Isa;
 use crate::par::Parallel;
 use crate::reorder::{from_blocked, to_blocked};
-use planc_kir::{Expr, Kernel};
+use planc_kir::{Expr, Kernel, PoolKind, ReduceOp};
 use planc_tensor::{AlignedBuf, DType, Dim, Element, Layout};
 
 /// A kernel's operand.
@@ -131,16 +135,44 @@ pub fn supports(kernel: &Kernel, epilogue: Option<&Expr>, inputs: &[Option<Form>
             let known = layouts == (Layout::RowMajor, Layout::ConvTransposed, Layout::RowMajor);
             return late && all_f32() && known && added();
         }
+        _ if epilogue.is_some() => return false,
         _ => {}
     }
-    let whole_bytes = |f: &Option<Form>| f.is_none_or(|(t, _)| t.size().is_some());
-    let row_major = |f: &Option<Form>| f.is_none_or(|(_, l)| l == Layout::RowMajor);
-    if !inputs.iter().chain(outputs).all(|f| whole_bytes(f) && row_major(f)) {
+    let blocked = |i: usize| layout(i) == Layout::Nchw16c;
+    let in_blocks = inputs.iter().flatten().any(|(_, l)| *l == Layout::Nchw16c) || result == Layout::Nchw16c;
+    let whole_bytes = inputs.iter().chain(outputs).flatten().all(|(t, _)| t.size().is_some());
+    let others_row_major = |n: usize| (n..inputs.len()).all(|i| layout(i) == Layout::RowMajor);
+    let one_result = outputs.iter().skip(1).all(Option::is_none);
+    if in_blocks {
+        return all_f32()
+            && one_result
+            && match kernel {
+                Kernel::Map(expr) => map::supports(expr) && result == Layout::Nchw16c,
+                Kernel::Pool(_) => blocked(0) && result == Layout::Nchw16c,
+                Kernel::Reduce(r) => {
+                    blocked(0) && result == Layout::RowMajor && matches!(r.op, ReduceOp::Mean | ReduceOp::Max)
+                }
+                Kernel::Concat { axis: 1 } => (0..inputs.len()).all(blocked) && result == Layout::Nchw16c,
+                Kernel::Slice(_) => blocked(0) && result == Layout::Nchw16c,
+                Kernel::Resize(r) => blocked(0) && result == Layout::Nchw16c && resample::supports(r),
+                _ => false,
+            };
+    }
+    if !others_row_major(0) || !whole_bytes {
         return false;
     }
     match kernel {
-        Kernel::Map(expr) => epilogue.is_none() && map::supports(expr),
-        Kernel::Transpose { .. } | Kernel::Slice(_) | Kernel::Concat { .. } => epilogue.is_none(),
+        Kernel::Map(expr) => map::supports(expr),
+        Kernel::Transpose { .. } | Kernel::Slice(_) | Kernel::Concat { .. } => true,
+        Kernel::Gather { .. } => matches!(inputs.get(1), Some(Some((DType::I64 | DType::I32, _)))),
+        Kernel::Pool(p) => {
+            let first = |f: &[Option<Form>]| f.first().copied().flatten().is_some_and(|(t, _)| t == DType::F32);
+            first(inputs) && first(outputs) && (one_result || p.kind == PoolKind::Max)
+        }
+        Kernel::Reduce(r) => all_f32() && rows::is_range(&r.axes),
+        Kernel::Softmax(_) | Kernel::Attention(_) => all_f32() && one_result,
+        Kernel::Norm(_) => all_f32() && one_result,
+        Kernel::Resize(r) => all_f32() && resample::supports(r),
         _ => false,
     }
 }
@@ -165,12 +197,35 @@ pub fn run<'a>(
         Kernel::Conv(spec) => conv::run(cx, spec, epilogue, inputs, out),
         Kernel::ConvTranspose(spec) => conv::run_transposed(cx, spec, epilogue, inputs, out),
         Kernel::Gemm(spec) => gemm::run(cx, spec, epilogue, inputs, out),
-        Kernel::Map(expr) if epilogue.is_none() => map::run(cx, expr, inputs, out),
+        Kernel::Map(expr) => map::run(cx, expr, inputs, out),
         Kernel::Transpose { perm } => copy::transpose(cx, perm, operand(0)?, out),
+        Kernel::Slice(slice) if out.layout == Layout::Nchw16c => copy::slice_blocked(cx, slice, operand(0)?, out),
         Kernel::Slice(slice) => copy::slice(cx, slice, operand(0)?, out),
+        Kernel::Concat { .. } if out.layout == Layout::Nchw16c => copy::concat_blocked(inputs, out),
         Kernel::Concat { axis } => copy::concat(*axis, inputs, out),
+        Kernel::Gather { axis } => copy::gather(*axis, operand(0)?, operand(1)?, out),
+        Kernel::Pool(pool) => {
+            let indices = others.first_mut().and_then(Option::as_mut);
+            window::pool(cx, pool, operand(0)?, out, indices)
+        }
+        Kernel::Reduce(r) if operand(0)?.layout == Layout::Nchw16c => {
+            window::reduce_blocked(cx, r.op, &r.axes, operand(0)?, out)
+        }
+        Kernel::Reduce(r) => rows::reduce(cx, r, operand(0)?, out),
+        Kernel::Softmax(s) => rows::softmax(cx, s, operand(0)?, out),
+        Kernel::Norm(n) => rows::norm(cx, n, operand(0)?, operand(1).ok(), operand(2).ok(), out),
+        Kernel::Attention(a) => attend::run(cx, a, inputs, out),
+        Kernel::Resize(r) => resample::run(cx, r, operand(0)?, out),
         _ => Err(format!("no implementation of {}", kernel.name())),
     }
+}
+
+/// The last three of `v`, filled in front.
+fn spread<T: Copy>(v: &[T], fill: T) -> [T; 3] {
+    let mut out = [fill; 3];
+    let n = v.len().min(3);
+    out[3 - n..].copy_from_slice(&v[..n]);
+    out
 }
 
 /// Changes the layout of a value.
