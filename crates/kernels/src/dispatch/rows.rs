@@ -80,7 +80,8 @@ pub(super) fn norm(
         }
         scale = &ones;
     }
-    if shift.len() != wanted && !(shift.is_empty() && !matches!(spec.kind, NormKind::Group { .. })) {
+    let shift_needed = !shift.is_empty() || matches!(spec.kind, NormKind::Group { .. });
+    if shift_needed && shift.len() != wanted {
         if shift.len() > 1 {
             return Err(wrong());
         }
