@@ -6,6 +6,7 @@
 //! Deliberately absent: kernels and layouts of a backend; what passes must know of one comes in through
 //! [`PassOptions`].
 
+mod assign_layout;
 mod decompose;
 mod eliminate_common;
 mod eliminate_dead;

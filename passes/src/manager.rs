@@ -4,7 +4,7 @@
 //! anything (at most [`PassOptions::rounds`] times); after a pass that changed something types are inferred again, and
 //! with [`PassOptions::verify`] the graph is checked after each pass, so that the pass to blame is named.
 
-use crate::{decompose, eliminate_common, eliminate_dead, fold_constants, infer, simplify};
+use crate::{assign_layout, decompose, eliminate_common, eliminate_dead, fold_constants, infer, simplify};
 use planc_ir::{Graph, NodeId, VerifyError, verify};
 use planc_kir::{Expr, Kernel};
 use planc_ops::NodeError;
@@ -69,6 +69,14 @@ pub static PIPELINE: &[Pass] = &[
         level: 1,
         group: 1,
         run: eliminate_dead::run,
+    },
+    Pass {
+        name: "assign-layout",
+        summary: "Keeps the channels of convolutional parts in blocks of 16, and converts where other parts begin.",
+        because: "last: no later pass has to know of layouts",
+        level: 1,
+        group: 0,
+        run: assign_layout::run,
     },
 ];
 

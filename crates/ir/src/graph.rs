@@ -490,6 +490,15 @@ impl Graph {
         self.values[b].name = name_a;
     }
 
+    /// Gives a value another name, made unique.
+    pub fn rename(&mut self, id: ValueId, name: &str) {
+        let old = self.values[id].name.clone();
+        self.names.remove(&old);
+        let name = self.unique_name(name);
+        self.names.insert(name.clone(), id);
+        self.values[id].name = name;
+    }
+
     /// Removes a node. Its results must have no readers.
     pub fn remove_node(&mut self, id: NodeId) {
         self.forget_reads(id);
@@ -566,6 +575,11 @@ impl NodeEdit<'_> {
     /// The epilogue.
     pub fn set_epilogue(&mut self, epilogue: Option<Epilogue>) {
         self.node.epilogue = epilogue;
+    }
+
+    /// Replaces the sides of the epilogue.
+    pub fn map_sides(&mut self, f: impl Fn(ValueId) -> ValueId) {
+        self.node.epilogue.iter_mut().flat_map(|e| &mut e.sides).for_each(|v| *v = f(*v));
     }
 
     /// The graph-valued attributes with their captures.

@@ -39,6 +39,8 @@ pub enum Kernel {
     Attention(Attention),
     /// `[x] -> [out]`: the same elements in the same order under the result's shape.
     Reshape,
+    /// `[x] -> [out]`: the same elements in the result's layout. (Layouts belong to values, not to kernels.)
+    Reorder,
     /// `[x] -> [out]`: out axis `i` is x axis `perm[i]`.
     Transpose {
         /// A permutation of the axes.
@@ -484,6 +486,7 @@ impl Kernel {
             Kernel::Softmax(_) => "softmax",
             Kernel::Attention(_) => "attention",
             Kernel::Reshape => "reshape",
+            Kernel::Reorder => "reorder",
             Kernel::Transpose { .. } => "transpose",
             Kernel::Slice(_) => "slice",
             Kernel::Concat { .. } => "concat",

@@ -105,8 +105,6 @@ pub enum Action {
         /// Generated code that does the same, by index into the code tables; absent where there is none.
         code: Option<u32>,
     },
-    /// Changes the layout of operand 0 to that of result 0.
-    Reorder,
     /// Runs one of two programs. Operands: condition, then what the programs read.
     If {
         /// Run where the condition holds.
@@ -298,13 +296,6 @@ impl Checker<'_> {
                     return Err(format!("step {:?} has an epilogue of another type", s.name));
                 }
                 Ok(())
-            }
-            Action::Reorder => {
-                if n == 1 && m == 1 && s.inputs[0].is_some() && s.outputs[0].is_some() {
-                    Ok(())
-                } else {
-                    Err(format!("step {:?} needs one operand and one result", s.name))
-                }
             }
             Action::If { then_program, else_program, then_inputs, else_inputs } => {
                 let there = |i: &u32| s.inputs.get(*i as usize).copied().flatten().is_some();

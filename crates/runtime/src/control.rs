@@ -20,7 +20,7 @@ impl Frame<'_> {
             Action::Scan { body, carried, scanned, results } => {
                 self.scan(step, *body as usize, *carried as usize, scanned, results)
             }
-            Action::Kernel { .. } | Action::Reorder => Ok(vec![]),
+            Action::Kernel { .. } => Ok(vec![]),
         }
     }
 

@@ -187,9 +187,6 @@ impl<'a> Frame<'a> {
                 self.put_all(step, results)
             }
             Action::Kernel { kernel, epilogue, .. } => self.kernel(step, kernel, epilogue.as_ref(), workspace),
-            Action::Reorder => {
-                self.computed(step, workspace, |cx, ins, outs| dispatch::reorder(cx, ins[0].as_ref(), outs[0].as_mut()))
-            }
             _ => {
                 let results = self.control(step)?;
                 self.put_all(step, results)
@@ -385,7 +382,6 @@ impl<'a> Frame<'a> {
 fn kind(action: &Action) -> &'static str {
     match action {
         Action::Kernel { kernel, .. } => kernel.name(),
-        Action::Reorder => "reorder",
         Action::If { .. } => "if",
         Action::Loop { .. } => "loop",
         Action::Scan { .. } => "scan",

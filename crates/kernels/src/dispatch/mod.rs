@@ -147,6 +147,7 @@ pub fn supports(kernel: &Kernel, epilogue: Option<&Expr>, inputs: &[Option<Form>
         return all_f32()
             && one_result
             && match kernel {
+                Kernel::Reorder => blocked(0) != (result == Layout::Nchw16c),
                 Kernel::Map(expr) => map::supports(expr) && result == Layout::Nchw16c,
                 Kernel::Pool(_) => blocked(0) && result == Layout::Nchw16c,
                 Kernel::Reduce(r) => {
@@ -197,6 +198,7 @@ pub fn run<'a>(
         Kernel::Conv(spec) => conv::run(cx, spec, epilogue, inputs, out),
         Kernel::ConvTranspose(spec) => conv::run_transposed(cx, spec, epilogue, inputs, out),
         Kernel::Gemm(spec) => gemm::run(cx, spec, epilogue, inputs, out),
+        Kernel::Reorder => reorder(cx, operand(0)?, out),
         Kernel::Map(expr) => map::run(cx, expr, inputs, out),
         Kernel::Transpose { perm } => copy::transpose(cx, perm, operand(0)?, out),
         Kernel::Slice(slice) if out.layout == Layout::Nchw16c => copy::slice_blocked(cx, slice, operand(0)?, out),
@@ -229,11 +231,7 @@ fn spread<T: Copy>(v: &[T], fill: T) -> [T; 3] {
 }
 
 /// Changes the layout of a value.
-///
-/// # Errors
-/// When there is no kernel between the two layouts.
-pub fn reorder(cx: &mut Cx<'_>, input: Option<&Operand<'_>>, output: Option<&mut Output<'_>>) -> Result<(), String> {
-    let (Some(x), Some(y)) = (input, output) else { return Err("an operand is missing".into()) };
+fn reorder(cx: &Cx<'_>, x: Operand<'_>, y: &mut Output<'_>) -> Result<(), String> {
     let [n, c, spatial @ ..] = x.shape else { return Err(format!("{:?} has no channels", x.shape)) };
     let pixels = spatial.iter().product();
     if x.shape != y.shape {

@@ -160,7 +160,7 @@ pub fn interpret(
         Kernel::Norm(n) => reduce::norm(cx, n),
         Kernel::Softmax(s) => reduce::softmax(cx, s),
         Kernel::Attention(a) => product::attention(cx, a),
-        Kernel::Reshape => moves::reshape(cx),
+        Kernel::Reshape | Kernel::Reorder => moves::reshape(cx),
         Kernel::Transpose { perm } => moves::transpose(cx, perm),
         Kernel::Slice(s) => moves::slice(cx, s),
         Kernel::Concat { axis } => moves::concat(cx, *axis),

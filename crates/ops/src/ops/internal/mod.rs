@@ -2,8 +2,9 @@
 
 mod attention;
 mod map;
+mod reorder;
 
 use crate::def::OpDef;
 
 /// The rows of the family.
-pub const ROWS: &[&OpDef] = &[&attention::OP, &map::OP];
+pub const ROWS: &[&OpDef] = &[&attention::OP, &map::OP, &reorder::OP];
