@@ -16,7 +16,7 @@
 //! // after
 //! graph @g (format 1) {
 //!   in %x: f32[1,32,8,8]
-//!   const %w: f32[16,32,1,1] = #77d75aa34c5a0ef9
+//!   const %w: f32[16,32,1,1] = seeded(1)
 //!   %x.blocks: f32[1,32,8,8]@nchw16c = planc::Reorder(%x)
 //!   %y.blocks: f32[1,16,8,8]@nchw16c = Conv(%x.blocks, %w)
 //!   %y: f32[1,16,8,8] = planc::Reorder(%y.blocks)
@@ -39,11 +39,13 @@ pub(crate) fn run(g: &mut Graph, cx: &mut PassCx<'_>) -> Result<usize, PassError
     let mut changes = cx.subgraphs(g, run)?;
     let mut twins = Twins::default();
     for id in g.order() {
-        let plan = plan(g, id);
-        if let Plan::Blocks { .. } = plan {
-            changes += 1;
+        let node = g.node(id);
+        if let (Some(Kernel::Reorder), Some(x), Some(y)) = (kernel(g, id).map(|k| k.0), node.input(0), node.output(0)) {
+            twins.note(g, x, y);
+            continue;
         }
-        apply(g, id, &plan, &mut twins);
+        let plan = plan(g, id);
+        changes += usize::from(apply(g, id, &plan, &mut twins));
     }
     let outputs: Vec<ValueId> = g.outputs().to_vec();
     for v in outputs {
@@ -67,6 +69,15 @@ enum Plan {
 struct Twins {
     blocks: HashMap<ValueId, ValueId>,
     rows: HashMap<ValueId, ValueId>,
+}
+
+impl Twins {
+    /// Notes that `y` is `x` in the other layout.
+    fn note(&mut self, g: &Graph, x: ValueId, y: ValueId) {
+        let (rows, blocks) = if is_blocked(g, x) { (y, x) } else { (x, y) };
+        self.blocks.insert(rows, blocks);
+        self.rows.insert(blocks, rows);
+    }
 }
 
 fn is_blocked(g: &Graph, v: ValueId) -> bool {
@@ -190,7 +201,8 @@ fn classify(g: &Graph, operands: &[ValueId], out: ValueId) -> Option<Vec<ValueId
     Some(full)
 }
 
-fn apply(g: &mut Graph, id: NodeId, plan: &Plan, twins: &mut Twins) {
+/// Converts what the node reads and sets its result's layout; whether anything changed.
+fn apply(g: &mut Graph, id: NodeId, plan: &Plan, twins: &mut Twins) -> bool {
     let in_blocks: &[ValueId] = match plan {
         Plan::Rows => &[],
         Plan::Blocks { reads, .. } => reads,
@@ -217,9 +229,14 @@ fn apply(g: &mut Graph, id: NodeId, plan: &Plan, twins: &mut Twins) {
             e.map_sides(new);
         });
     }
-    if let (Plan::Blocks { result: true, .. }, Some(out)) = (plan, g.node(id).output(0)) {
+    let mut changed = !swaps.is_empty();
+    if let (Plan::Blocks { result: true, .. }, Some(out)) = (plan, g.node(id).output(0))
+        && !is_blocked(g, out)
+    {
         set_layout(g, out, Layout::Nchw16c);
+        changed = true;
     }
+    changed
 }
 
 fn set_layout(g: &mut Graph, v: ValueId, layout: Layout) {
@@ -241,12 +258,7 @@ fn converted(g: &mut Graph, before: NodeId, v: ValueId, layout: Layout, twins: &
     let name = format!("{}.{tag}", g.value(v).name);
     let builder = NodeBuilder::new(OpName::new("planc", "Reorder")).inputs([v]).like(g.node(before));
     let twin = g.add_op(builder, &name, TensorType { layout, ..ty });
-    let (there, back) = match layout {
-        Layout::RowMajor => (&mut twins.rows, &mut twins.blocks),
-        _ => (&mut twins.blocks, &mut twins.rows),
-    };
-    there.insert(v, twin);
-    back.insert(twin, v);
+    twins.note(g, v, twin);
     twin
 }
 

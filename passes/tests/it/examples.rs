@@ -26,6 +26,8 @@ fn headers_show_what_passes_do() {
         let mut g = graph(&before);
         apply(pass.name, &mut g);
         let plain = Header::default();
-        assert_eq!(text::print(&g, &plain), text::print(&graph(&after), &plain), "{}", pass.name);
+        // Not inferred again: layouts are written, not inferred.
+        let after = text::parse(&after).unwrap_or_else(|e| panic!("{e}\n{after}"));
+        assert_eq!(text::print(&g, &plain), text::print(&after, &plain), "{}", pass.name);
     }
 }
