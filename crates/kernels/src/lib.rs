@@ -29,6 +29,7 @@ pub mod pool;
 pub mod reduce;
 pub mod reorder;
 pub mod resize;
+pub mod rnn;
 pub mod softmax;
 pub mod transpose;
 pub mod vmath;

@@ -95,7 +95,8 @@ impl Kernel for Rows<'_> {
         // Where 3 columns need at most one pixel of padding on either side, whole rows are tiled and the tiles at the
         // edges leave out one product; otherwise edge pixels are computed one by one.
         let (left, right) = (inside.start, p.ow - inside.end);
-        let one_pad = p.conv.kernel.1 == 3 && p.conv.dilation.1 == 1 && left <= 1 && right <= 1 && !inside.is_empty();
+        let common = p.conv.kernel.1 == 3 && p.conv.dilation.1 == 1 && p.conv.stride.1 <= 2;
+        let one_pad = common && left <= 1 && right <= 1 && !inside.is_empty();
         let tiled = if one_pad { 0..p.ow } else { inside };
         let tiles = tiled.len().div_ceil(most);
         let edges = p.ow - tiled.len();
@@ -116,16 +117,16 @@ impl Kernel for Rows<'_> {
                 let at = (row * p.ow + cols.start) * PANEL;
                 let t = Tile { plan: p, plane, rows: first..first + count, ox: cols.start, at };
                 if i < edges {
-                    s.call(Run::<1, 0, CHECK, CHECK>(&t));
+                    s.call(Run::<1, 0, 0, CHECK, CHECK>(&t));
                 } else if one_pad {
                     match (left > 0 && cols.start == 0, right > 0 && cols.end == p.ow) {
-                        (false, false) => width::<S, 3, FULL, FULL>(s, cols.len(), &t),
-                        (true, false) => width::<S, 3, SHORT, FULL>(s, cols.len(), &t),
-                        (false, true) => width::<S, 3, FULL, SHORT>(s, cols.len(), &t),
-                        (true, true) => width::<S, 3, SHORT, SHORT>(s, cols.len(), &t),
+                        (false, false) => three::<S, FULL, FULL>(s, cols.len(), &t),
+                        (true, false) => three::<S, SHORT, FULL>(s, cols.len(), &t),
+                        (false, true) => three::<S, FULL, SHORT>(s, cols.len(), &t),
+                        (true, true) => three::<S, SHORT, SHORT>(s, cols.len(), &t),
                     }
                 } else {
-                    width::<S, 0, FULL, FULL>(s, cols.len(), &t);
+                    width::<S, 0, 0, FULL, FULL>(s, cols.len(), &t);
                 }
                 if let Some((activation, residual)) = p.stages.late {
                     // SAFETY: the tile was just written; a residual has the same layout.
@@ -174,11 +175,20 @@ const SHORT: u8 = 1;
 const CHECK: u8 = 2;
 
 #[inline(always)]
-fn width<S: Simd, const KW: usize, const LEFT: u8, const RIGHT: u8>(s: S, w: usize, t: &Tile<'_>) {
+fn three<S: Simd, const LEFT: u8, const RIGHT: u8>(s: S, w: usize, t: &Tile<'_>) {
+    if t.plan.conv.stride.1 == 1 {
+        width::<S, 3, 1, LEFT, RIGHT>(s, w, t);
+    } else {
+        width::<S, 3, 2, LEFT, RIGHT>(s, w, t);
+    }
+}
+
+#[inline(always)]
+fn width<S: Simd, const KW: usize, const STRIDE: usize, const LEFT: u8, const RIGHT: u8>(s: S, w: usize, t: &Tile<'_>) {
     macro_rules! widths {
         ($($w:literal),*) => {
             match w {
-                $($w => s.call(Run::<$w, KW, LEFT, RIGHT>(t)),)*
+                $($w => s.call(Run::<$w, KW, STRIDE, LEFT, RIGHT>(t)),)*
                 _ => unreachable!("tile width"),
             }
         };
@@ -186,10 +196,13 @@ fn width<S: Simd, const KW: usize, const LEFT: u8, const RIGHT: u8>(s: S, w: usi
     widths!(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14);
 }
 
-/// `KW` is the width of the kernel if it is known (short loops of unknown length cost as much as their body), or 0.
-struct Run<'a, const W: usize, const KW: usize, const LEFT: u8, const RIGHT: u8>(&'a Tile<'a>);
+/// `KW` and `STRIDE` are the width and the stride of the kernel if they are known, or 0: short loops of unknown length and
+/// addresses of unknown distance cost as much as the products.
+struct Run<'a, const W: usize, const KW: usize, const STRIDE: usize, const LEFT: u8, const RIGHT: u8>(&'a Tile<'a>);
 
-impl<const W: usize, const KW: usize, const LEFT: u8, const RIGHT: u8> Kernel for Run<'_, W, KW, LEFT, RIGHT> {
+impl<const W: usize, const KW: usize, const STRIDE: usize, const LEFT: u8, const RIGHT: u8> Kernel
+    for Run<'_, W, KW, STRIDE, LEFT, RIGHT>
+{
     type Out = ();
 
     #[inline(always)]
@@ -199,7 +212,7 @@ impl<const W: usize, const KW: usize, const LEFT: u8, const RIGHT: u8> Kernel fo
         let (h, wd) = c.input;
         let kh = c.kernel.0;
         let kw = if KW > 0 { KW } else { c.kernel.1 };
-        let (stride, dilation) = (c.stride.1, if KW > 0 { 1 } else { c.dilation.1 });
+        let (stride, dilation) = if KW > 0 { (STRIDE, 1) } else { (c.stride.1, c.dilation.1) };
         let block = t.plane % p.blocks;
         let channels = c.channels.0 - block * PANEL;
         let (lo, hi) = (s.splat(p.stages.clamp.0), s.splat(p.stages.clamp.1));
