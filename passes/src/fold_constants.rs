@@ -41,8 +41,10 @@ use planc_ops::{EvalCx, Props, row};
 use planc_tensor::{DType, Tensor, View};
 use std::collections::HashSet;
 
-/// Bytes by which a result may exceed its operands.
-const SLACK: usize = 1 << 20;
+/// The bytes that results may have: wider elements (i8 to f32) and a little more than the operands.
+fn allowed(operands: usize) -> usize {
+    operands.saturating_mul(4).saturating_add(1 << 20)
+}
 
 /// Multiplications that are evaluated at most: a second or so.
 const WORK: usize = 1 << 30;
@@ -103,7 +105,7 @@ fn constant_results(g: &Graph, id: NodeId, cx: &mut PassCx<'_>) -> Option<Vec<Op
     let left = cx.options.memory_budget.saturating_sub(cx.grown);
     let dtype = |v: &Option<ValueId>| v.and_then(|v| g.tensor_type(v)).map_or(DType::F32, |t| t.dtype);
     let dtypes: Vec<DType> = n.outputs().iter().map(dtype).collect();
-    let limit = from.saturating_add(SLACK).min(left.saturating_add(freed));
+    let limit = allowed(from).min(left.saturating_add(freed));
     let views: Vec<Option<View<'_>>> = operands.iter().map(|t| t.map(Tensor::view)).collect();
     let results = match eval(&EvalCx::new(r, &n.attrs, &dtypes, limit), &views) {
         Ok(results) => results,
@@ -144,7 +146,7 @@ fn affordable(g: &Graph, id: NodeId, operands: &[Option<&Tensor>], cx: &PassCx<'
     let types = g.node(id).outputs().iter().flatten().filter_map(|v| g.tensor_type(*v));
     let sizes = types.clone().filter_map(|t| t.dtype.bytes_for(planc_tensor::element_count(&t.static_shape()?)?));
     let bytes = sizes.fold(0usize, usize::saturating_add);
-    if bytes > from.saturating_add(SLACK) {
+    if bytes > allowed(from) {
         return Err(format!("its results are of {bytes} bytes, its operands of {from}"));
     }
     if bytes > cx.options.memory_budget.saturating_sub(cx.grown).saturating_add(from) {

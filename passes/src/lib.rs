@@ -11,10 +11,17 @@ mod decompose;
 mod eliminate_common;
 mod eliminate_dead;
 mod fold_constants;
+mod fuse_attention;
+mod fuse_elementwise;
+mod fuse_epilogue;
+mod fuse_linear;
+mod fuse_norm;
 mod infer;
 mod inline;
 mod manager;
 mod rewrite;
 mod simplify;
 
-pub use manager::{Decline, PIPELINE, Pass, PassCx, PassError, PassOptions, PassRun, Report, run_pass, run_pipeline};
+pub use manager::{
+    Decline, Form, PIPELINE, Pass, PassCx, PassError, PassOptions, PassRun, Report, run_pass, run_pipeline,
+};

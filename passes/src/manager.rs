@@ -4,10 +4,14 @@
 //! anything (at most [`PassOptions::rounds`] times); after a pass that changed something types are inferred again, and
 //! with [`PassOptions::verify`] the graph is checked after each pass, so that the pass to blame is named.
 
-use crate::{assign_layout, decompose, eliminate_common, eliminate_dead, fold_constants, infer, simplify};
+use crate::{
+    assign_layout, decompose, eliminate_common, eliminate_dead, fold_constants, fuse_attention, fuse_elementwise,
+    fuse_epilogue, fuse_linear, fuse_norm, infer, simplify,
+};
 use planc_ir::{Graph, NodeId, VerifyError, verify};
 use planc_kir::{Expr, Kernel};
 use planc_ops::NodeError;
+use planc_tensor::{DType, Layout};
 use std::collections::BTreeSet;
 
 /// A pass: a row of the pipeline.
@@ -71,6 +75,46 @@ pub static PIPELINE: &[Pass] = &[
         run: eliminate_dead::run,
     },
     Pass {
+        name: "fuse-norm",
+        summary: "Joins what spells a layer or root-mean-square normalisation into one node.",
+        because: "before what would take the formula's parts into other nodes",
+        level: 2,
+        group: 0,
+        run: fuse_norm::run,
+    },
+    Pass {
+        name: "fuse-attention",
+        summary: "Joins the products, scaling, mask and softmax of scaled dot-product attention into one node.",
+        because: "before what would take the scaling and the mask into the first product",
+        level: 2,
+        group: 0,
+        run: fuse_attention::run,
+    },
+    Pass {
+        name: "fuse-linear",
+        summary: "Puts products and sums with constants per channel into the weights and bias of the layer before.",
+        because: "before elementwise fusion: what costs nothing need not be in a program",
+        level: 2,
+        group: 0,
+        run: fuse_linear::run,
+    },
+    Pass {
+        name: "fuse-elementwise",
+        summary: "Joins elementwise nodes into one node that runs a scalar program per element.",
+        because: "before epilogues: x * sigmoid(x) reads x twice, the joined node once",
+        level: 2,
+        group: 0,
+        run: fuse_elementwise::run,
+    },
+    Pass {
+        name: "fuse-epilogue",
+        summary: "Runs elementwise nodes on the result of the kernel before them, before it is stored.",
+        because: "after all other fusion: it changes what a node's result is, which no other pass looks through",
+        level: 2,
+        group: 0,
+        run: fuse_epilogue::run,
+    },
+    Pass {
         name: "assign-layout",
         summary: "Keeps the channels of convolutional parts in blocks of 16, and converts where other parts begin.",
         because: "last: no later pass has to know of layouts",
@@ -79,6 +123,13 @@ pub static PIPELINE: &[Pass] = &[
         run: assign_layout::run,
     },
 ];
+
+/// Element type and layout of an operand or result.
+pub type Form = (DType, Layout);
+
+/// Whether a backend computes a kernel, with an epilogue if there is one, over operands (the epilogue's sides last) and
+/// results of these forms. Fusion makes only what this accepts.
+pub type Supports = fn(&Kernel, Option<&Expr>, &[Option<Form>], &[Option<Form>]) -> bool;
 
 /// What a caller decides about the pipeline.
 #[derive(Clone, Debug)]
@@ -95,8 +146,8 @@ pub struct PassOptions {
     pub rounds: usize,
     /// Check the graph after each pass.
     pub verify: bool,
-    /// Whether the backend's kernel takes this program as its epilogue.
-    pub takes_epilogue: fn(&Kernel, &Expr) -> bool,
+    /// Whether the backend has a kernel.
+    pub supports: Supports,
 }
 
 impl Default for PassOptions {
@@ -108,7 +159,9 @@ impl Default for PassOptions {
             memory_budget: 64 << 20,
             rounds: 8,
             verify: cfg!(debug_assertions),
-            takes_epilogue: |k, _| matches!(k, Kernel::Gemm(_) | Kernel::Conv(_) | Kernel::ConvTranspose(_)),
+            supports: |k, e, _, _| {
+                e.is_none() || matches!(k, Kernel::Gemm(_) | Kernel::Conv(_) | Kernel::ConvTranspose(_))
+            },
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Edits that several passes make.
 
+use crate::PassCx;
 use planc_ir::{Graph, NodeId, Use, ValueId};
-use planc_kir::Kernel;
+use planc_kir::{Expr, Kernel};
 use planc_ops::{LowerCx, Lowered, row};
 use planc_tensor::{DType, Tensor};
 
@@ -89,4 +90,29 @@ pub(crate) fn uniform(t: &Tensor) -> Option<f64> {
     };
     let first = *v.first()?;
     v.iter().all(|x| x.to_bits() == first.to_bits()).then_some(first)
+}
+
+/// The operands of the node of ai.onnx that defines a value, where that is `op` of two operands without an epilogue.
+pub(crate) fn binary(g: &Graph, v: ValueId, op: &str) -> Option<(ValueId, ValueId)> {
+    let id = producer_op(g, v, op)?;
+    Some((g.node(id).input(0)?, g.node(id).input(1)?))
+}
+
+/// The number of a constant of one element.
+pub(crate) fn scalar(g: &Graph, v: ValueId) -> Option<f64> {
+    g.constant(v).filter(|t| t.len() == 1).and_then(uniform)
+}
+
+/// Whether the backend has this kernel for operands and a result of these types.
+pub(crate) fn supported(
+    g: &Graph,
+    cx: &PassCx<'_>,
+    kernel: &Kernel,
+    epilogue: Option<&Expr>,
+    operands: &[Option<ValueId>],
+    result: ValueId,
+) -> bool {
+    let form = |v: &Option<ValueId>| v.and_then(|v| g.tensor_type(v)).map(|t| (t.dtype, t.layout));
+    let operands: Vec<_> = operands.iter().map(form).collect();
+    (cx.options.supports)(kernel, epilogue, &operands, &[form(&Some(result))])
 }
