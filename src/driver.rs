@@ -10,6 +10,7 @@ use crate::args::verbs::Compilation;
 use crate::error::{CliError, Fault};
 use crate::machine::ms;
 use crate::report::Progress;
+use passes::Passes;
 use planc_cpu::{Compiled, Decision};
 use planc_ir::Graph;
 use planc_onnx::{Imported, Metadata};
@@ -91,7 +92,6 @@ impl Options {
         options.targets.dedup();
         options.disabled.sort();
         options.disabled.dedup();
-        passes::check_names(&options.disabled)?;
         Ok(options)
     }
 
@@ -139,7 +139,7 @@ pub struct Model {
     /// Things a user may want to know about.
     pub warnings: Vec<String>,
     /// What the passes did.
-    pub passes: Vec<passes::Ran>,
+    pub passes: Passes,
     /// Stages so far.
     pub stages: Vec<Stage>,
 }
@@ -159,7 +159,7 @@ pub fn import(path: &Path, options: &Options, progress: &Progress) -> Result<Mod
     let Imported { graph, metadata, warnings } =
         planc_onnx::import_file(path, &onnx).map_err(|e| CliError::from(e).reading(path))?;
     let stages = vec![Stage { stage: "import", ms: ms(started.elapsed()) }];
-    Ok(Model { graph, metadata, warnings, passes: Vec::new(), stages })
+    Ok(Model { graph, metadata, warnings, passes: Passes::default(), stages })
 }
 
 /// The shapes under which all of `ranges` are possible: extents that are the same in all stay fixed, others are free.
@@ -195,7 +195,7 @@ pub fn optimise(
 ) -> Result<(), CliError> {
     progress.stage("optimising");
     let started = Instant::now();
-    model.passes = passes::run(&mut model.graph, options.level, &options.disabled, stop_after, options.max_memory)?;
+    model.passes = passes::run(&mut model.graph, options, stop_after)?;
     model.stages.push(Stage { stage: "passes", ms: ms(started.elapsed()) });
     Ok(())
 }
@@ -219,7 +219,6 @@ pub fn compile(path: &Path, options: &Options, progress: &Progress) -> Result<Bu
     let started = Instant::now();
     let compiled = planc_cpu::compile(&model.graph, &planc_cpu::Options::default())?;
     model.stages.push(Stage { stage: "backend", ms: ms(started.elapsed()) });
-    let ran: Vec<&str> = model.passes.iter().map(|p| p.name.as_str()).collect();
     let m = &model.metadata;
     let provenance = json!({
         "planc": env!("CARGO_PKG_VERSION"),
@@ -232,7 +231,7 @@ pub fn compile(path: &Path, options: &Options, progress: &Progress) -> Result<Bu
             "model_version": m.model_version,
         },
         "flags": options.provenance(),
-        "passes": ran,
+        "passes": model.passes.names(),
     });
     Ok(Built { model, compiled, provenance })
 }
@@ -263,7 +262,11 @@ impl Built {
     /// # Errors
     /// When it is too large for the format.
     pub fn into_writer(self) -> Result<Writer<'static>, CliError> {
-        let decisions = json!({"passes": self.model.passes, "steps": self.compiled.decisions});
+        let decisions = json!({
+            "passes": self.model.passes.runs,
+            "declined": self.model.passes.declined,
+            "steps": self.compiled.decisions,
+        });
         let mut writer = Writer::new();
         writer.add(SectionKind::Manifest, self.compiled.manifest.encode())?;
         writer.add(SectionKind::Decisions, decisions.to_string().into_bytes())?;

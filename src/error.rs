@@ -76,6 +76,8 @@ faults! {
     UnsupportedNode = "E0501", Unsupported;
     /// A node beyond a limit.
     NodeLimit = "E0601", Limit;
+    /// A pass broke the graph.
+    Pass = "E0651", Internal;
     /// The file is no plan.
     NotAPlan = "E0701", Invalid;
     /// The plan has another format version.

@@ -2,7 +2,7 @@
 
 use crate::Outcome;
 use crate::args::verbs::{Compile, Emit};
-use crate::driver::{self, Stage, passes::Ran};
+use crate::driver::{self, Stage, passes::Passes};
 use crate::error::{CliError, Exit, Fault};
 use crate::report::{self, Progress};
 use crate::{io, machine};
@@ -17,7 +17,8 @@ struct Report {
     steps: usize,
     weights_bytes: u64,
     stages: Vec<Stage>,
-    passes: Vec<Ran>,
+    #[serde(flatten)]
+    passes: Passes,
     warnings: Vec<String>,
     peak_rss_bytes: u64,
 }
@@ -46,7 +47,7 @@ pub fn run(args: &Compile, verbose: bool) -> Outcome {
         let mut model = driver::import(&path, &options, &progress)?;
         driver::optimise(&mut model, &options, args.stop_after.as_deref(), &progress)?;
         let opset = model.metadata.opsets.iter().find(|(d, _)| d.is_empty()).map(|(_, v)| *v);
-        let after = model.passes.last().map(|p| p.name.clone());
+        let after = model.passes.runs.last().map(|r| r.pass.clone());
         let text = planc_ir::text::print(&model.graph, &Header { opset, after });
         (report.stages, report.passes, report.warnings) = (model.stages, model.passes, model.warnings);
         report.bytes = text.len() as u64;

@@ -16,8 +16,8 @@ pub fn run(args: &Listing) -> Outcome {
     if args.json {
         report::print_json(&json!({"passes": list}))?;
     } else {
-        let rows = list.iter().map(|p| vec![p.name.to_string(), p.about.to_string()]);
-        report::print(&report::table(&["pass", "what"], rows))?;
+        let rows = list.iter().map(|p| vec![p.name.to_string(), format!("-O{}", p.level), p.summary.to_string()]);
+        report::print(&report::table(&["pass", "from", "what"], rows))?;
     }
     Ok(Exit::Ok)
 }

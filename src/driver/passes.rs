@@ -1,16 +1,51 @@
 //! The pass pipeline as the driver sees it.
 
+use super::Options;
 use crate::error::{CliError, Fault};
 use planc_ir::Graph;
+use planc_passes::{PIPELINE, PassError, PassOptions, run_pipeline};
 use serde::{Deserialize, Serialize};
 
-/// What a pass did.
+/// One run of a pass.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ran {
     /// Pass.
-    pub name: String,
+    pub pass: String,
+    /// How often its group ran before.
+    pub round: usize,
     /// How many changes it made.
     pub changes: usize,
+}
+
+/// A rewrite that matched and was not done.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Declined {
+    /// Pass.
+    pub pass: String,
+    /// The node, after the names of the graphs around it.
+    pub node: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// What the pipeline did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Passes {
+    /// The runs, in order.
+    pub runs: Vec<Ran>,
+    /// What was not done.
+    pub declined: Vec<Declined>,
+}
+
+impl Passes {
+    /// Names of the passes that ran, in order, each once.
+    pub fn names(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = Vec::new();
+        for run in self.runs.iter().filter(|r| r.round == 0) {
+            names.push(&run.pass);
+        }
+        names
+    }
 }
 
 /// A row of the pipeline.
@@ -19,39 +54,52 @@ pub struct Listed {
     /// Name.
     pub name: &'static str,
     /// What it does, in one sentence.
-    pub about: &'static str,
+    pub summary: &'static str,
+    /// Why it runs at this place.
+    pub because: &'static str,
+    /// The lowest `-O` that runs it.
+    pub level: u8,
 }
 
 /// The passes in their order.
 pub fn list() -> Vec<Listed> {
-    Vec::new()
-}
-
-/// Checks that there are passes of these names.
-///
-/// # Errors
-/// When one is unknown.
-pub fn check_names(names: &[String]) -> Result<(), CliError> {
-    let all = list();
-    match names.iter().find(|n| !all.iter().any(|p| p.name == n.as_str())) {
-        Some(name) => {
-            Err(CliError::new(Fault::Usage, format!("no pass {name:?}")).help("`planc passes` lists the passes"))
-        }
-        None => Ok(()),
-    }
+    PIPELINE.iter().map(|p| Listed { name: p.name, summary: p.summary, because: p.because, level: p.level }).collect()
 }
 
 /// Runs the pipeline, up to and with `stop_after`.
 ///
 /// # Errors
-/// When there is no such pass, or one fails.
-pub fn run(
-    _: &mut Graph,
-    _: u8,
-    _: &[String],
-    stop_after: Option<&str>,
-    _: Option<usize>,
-) -> Result<Vec<Ran>, CliError> {
-    check_names(&stop_after.map(str::to_string).into_iter().collect::<Vec<_>>())?;
-    Ok(Vec::new())
+/// When a pass that is named does not exist, a node turns out to be wrong, or a pass breaks the graph.
+pub fn run(graph: &mut Graph, options: &Options, stop_after: Option<&str>) -> Result<Passes, CliError> {
+    let defaults = PassOptions::default();
+    let budget = options.max_memory.unwrap_or(usize::MAX).min(defaults.memory_budget);
+    let options = PassOptions {
+        disabled: options.disabled.clone(),
+        stop_after: stop_after.map(str::to_string),
+        opt_level: options.level,
+        memory_budget: budget,
+        ..defaults
+    };
+    let report = run_pipeline(graph, &options)?;
+    let ran = |r: &planc_passes::PassRun| Ran { pass: r.pass.into(), round: r.round, changes: r.changes };
+    let declined =
+        |d: &planc_passes::Decline| Declined { pass: d.pass.into(), node: d.node.clone(), reason: d.reason.clone() };
+    let runs = report.runs.iter().map(ran).collect();
+    Ok(Passes { runs, declined: report.declines.iter().map(declined).collect() })
+}
+
+impl From<PassError> for CliError {
+    fn from(e: PassError) -> CliError {
+        let message = e.to_string();
+        match e {
+            PassError::UnknownPass { .. } => {
+                CliError::new(Fault::Usage, message).help("`planc passes` lists the passes")
+            }
+            PassError::Infer { pass, error } => CliError::from(*error).at("pass", pass),
+            PassError::Verify { pass, .. } => {
+                let message = format!("internal error, this is a bug in planc: {message}");
+                CliError::new(Fault::Pass, message).at("pass", pass).help(format!("try --disable-pass {pass}"))
+            }
+        }
+    }
 }

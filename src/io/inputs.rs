@@ -42,8 +42,12 @@ pub fn collect(decls: &[&ValueDecl], flags: &Inputs) -> Result<Given, CliError> 
         found[at] = Some((one(decls[at], &given.file)?, given.file.display().to_string()));
     }
     let mut bound = Bound::new();
-    for (decl, given) in decls.iter().zip(&found) {
+    for (decl, given) in decls.iter().zip(&mut found) {
         if let Some((tensor, from)) = given {
+            // A single element is as good as a scalar: other runtimes do not tell them apart.
+            if decl.shape.as_ref().is_some_and(Vec::is_empty) && tensor.len() == 1 {
+                *tensor = tensor.reshaped(Vec::new()).unwrap_or_else(|_| tensor.clone());
+            }
             fits(decl, tensor, from, &mut bound)?;
         }
     }
@@ -154,7 +158,8 @@ fn many(decls: &[&ValueDecl], path: &Path, found: &mut [Option<(Tensor, String)>
         };
         *slot = Some((one(decl, f)?, f.display().to_string()));
     }
-    if !by_position.is_empty() {
+    // Test data of models without inputs has none to tell.
+    if !by_position.is_empty() || decls.is_empty() {
         return Ok(true);
     }
     for f in files.iter().filter(|f| matches!(extension(f).as_str(), "npz" | "safetensors")) {
@@ -266,7 +271,12 @@ fn fits(decl: &ValueDecl, tensor: &Tensor, from: &str, bound: &mut Bound) -> Res
         let known = *bound.entry(symbol.to_string()).or_insert(value);
         if known != value {
             let what = format!("{}, where another input makes {symbol} = {known}", both());
-            return Err(error(Fault::InputShape, what));
+            let dims: Vec<String> = tensor.shape().iter().map(ToString::to_string).collect();
+            let help = format!(
+                "if {symbol} means two things, compile with --shape {:?}",
+                format!("{}={}", decl.name, dims.join("x"))
+            );
+            return Err(error(Fault::InputShape, what).help(help));
         }
     }
     Ok(())
@@ -307,6 +317,9 @@ mod tests {
         assert!(message(collect(&decls, &flags)).ends_with("holds i32[2], the model takes i64[N]"));
         save("b.npy", &Tensor::vector(vec![1i64, 2]));
         assert_eq!(collect(&decls, &flags).unwrap().tensors[1], Tensor::vector(vec![1i64, 2]));
+        let scalar = decl("a/0", DType::F32, vec![]);
+        save("a_0.npy", &Tensor::vector(vec![1f32]));
+        assert_eq!(collect(&[&scalar], &flags).unwrap().tensors, [Tensor::scalar(1f32)]);
         let file = NamedFile { name: "c".into(), file: folder.path().join("b.npy") };
         let flags = Inputs { input: vec![file], random: Some(1), ..Inputs::default() };
         assert_eq!(message(collect(&decls, &flags)), "the model has no input \"c\"");

@@ -301,15 +301,15 @@ fn unpack(t: &Tensor) -> Vec<u8> {
 /// # Errors
 /// What is wrong with the file, in one sentence.
 pub fn parse_npz(bytes: &Bytes, expected: &dyn Fn(&str) -> Option<DType>) -> Result<Vec<(String, Tensor)>, String> {
-    let not = |e: std::io::Error| format!("not an .npz file: {}", super::system(&e));
-    let mut archive = npyz::npz::NpzArchive::new(std::io::Cursor::new(bytes.as_slice())).map_err(not)?;
-    let mut names: Vec<String> = archive.array_names().map(str::to_string).collect();
+    let not = |e: zip::result::ZipError| format!("not an .npz file: {}", e.to_string().to_lowercase());
+    let mut archive = zip::ZipArchive::new(std::io::Cursor::new(bytes.as_slice())).map_err(not)?;
+    let mut names: Vec<String> =
+        archive.file_names().filter_map(|n| n.strip_suffix(".npy")).map(str::to_string).collect();
     names.sort();
     let mut arrays = Vec::with_capacity(names.len());
     for name in names {
         let fail = |what: &str| format!("array {name:?}: {what}");
-        let file = format!("{name}.npy");
-        let mut entry = archive.zip_archive().by_name(&file).map_err(|e| fail(&e.to_string()))?;
+        let mut entry = archive.by_name(&format!("{name}.npy")).map_err(|e| fail(&e.to_string().to_lowercase()))?;
         let size = entry.size();
         // A compressed archive can say anything; deflate reaches a factor of 1032.
         if size / 1032 > bytes.len() as u64 {
@@ -362,6 +362,20 @@ mod tests {
         let text = b"\x93NUMPY\x01\x00\x3e\x00{\"shape\": (2L, 3), 'fortran_order': False,'descr' : '<f4'}          \n";
         let expected = Header { order: b'<', kind: b'f', size: 4, fortran: false, shape: vec![2, 3], data: 72 };
         assert_eq!(header(&[&text[..], &[b' '; 20]].concat()), Ok(expected));
+    }
+
+    #[test]
+    fn archives() {
+        let (a, b) = (Tensor::vector(vec![1f32, 2.0]), Tensor::scalar(3i64));
+        let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+        let stored = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+        let packed = stored.compression_method(zip::CompressionMethod::Deflated);
+        for (name, t, options) in [("b.npy", &b, packed), ("a/x.npy", &a, stored)] {
+            writer.start_file(name, options).unwrap();
+            std::io::Write::write_all(&mut writer, &bytes(t)).unwrap();
+        }
+        let file = Bytes::new(writer.finish().unwrap().into_inner());
+        assert_eq!(parse_npz(&file, &|_| None).unwrap(), [("a/x".to_string(), a), ("b".to_string(), b)]);
     }
 
     #[test]

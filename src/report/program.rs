@@ -70,7 +70,6 @@ pub fn action(action: &Action) -> String {
             }
             text
         }
-        Action::Reorder => "reorder".into(),
         Action::If { then_program, else_program, .. } => {
             format!("if[program.{then_program} else program.{else_program}]")
         }
