@@ -66,6 +66,17 @@ fn quantised_and_fused() {
         1,
     );
     close("FusedMatMul", &got.unwrap()[0], &[2., 6., 10.]);
+    let leaky = |x: Tensor, zeros: [Tensor; 2]| {
+        let [x_zero, y_zero] = zeros.map(Some);
+        let inputs = [Some(x), Some(Tensor::scalar(0.5f32)), x_zero, Some(Tensor::scalar(0.25f32)), y_zero];
+        run("com.microsoft", "QLinearLeakyRelu", attrs(&[("alpha", Attr::Float(0.25))]), &inputs, 1)
+    };
+    let x = Tensor::vector(vec![0u8, 100, 125, 127, 128, 129, 200, 255]);
+    let got = leaky(x.clone(), [Tensor::scalar(128u8), Tensor::scalar(10u8)]);
+    // Below zero a step of X is half a step of Y, and ties go to even.
+    assert_eq!(got.unwrap()[0], Tensor::vector(vec![0u8, 0, 8, 10, 10, 12, 154, 255]));
+    let refused = leaky(x, [Tensor::vector(vec![1u8, 2]), Tensor::scalar(10u8)]).unwrap_err();
+    assert!(refused.message.contains("operand 2"), "{refused}");
     let skip = [f(&[1, 2], &[1., 1.]), f(&[1, 2], &[0., 2.]), f(&[2], &[1., 2.])].map(Some);
     let got = run("com.microsoft", "SkipLayerNormalization", attrs(&[]), &skip, 4).unwrap();
     close("SkipLayerNormalization", &got[0], &[-1., 2.]);

@@ -177,6 +177,15 @@ pub fn cases() -> Vec<Case> {
         };
         cases.push(Case::new(op, make));
     }
+    cases.push(Case::new("QLinearLeakyRelu", |r| {
+        let (int, shape, point) = (r.pick(&["u8", "i8"]), r.full_shape(1, 3), r.pick(&["", "1"]));
+        let head = format!(
+            "in %x: {} const %xs: f32[] = 0.0625 in %xz: {int}[{point}] const %ys: f32[{point}] = 0.25 in %yz: {int}[]",
+            ty(int, &shape)
+        );
+        let operands = r.pick(&["%x, %xs, %xz, %ys, %yz", "%x, %xs, _, %ys", "%x, %xs, %xz, %ys"]);
+        graph(&head, &format!("com.microsoft::QLinearLeakyRelu({operands}) {{alpha=0.25}}"))
+    }));
     cases.push(
         Case::new("CastLike", |r| {
             let (from, to, shape) = (r.pick(NUMERIC), r.pick(NUMERIC), r.shape(0, 3));

@@ -5,6 +5,7 @@ mod fused_conv;
 mod fused_matmul;
 mod matmul_integer_to_float;
 mod qlinear_binary;
+mod qlinear_leaky_relu;
 mod simplified_layer_normalization;
 mod skip_normalization;
 
@@ -18,6 +19,7 @@ pub const ROWS: &[&OpDef] = &[
     &matmul_integer_to_float::OP,
     &qlinear_binary::ADD,
     &qlinear_binary::MUL,
+    &qlinear_leaky_relu::OP,
     &simplified_layer_normalization::OP,
     &skip_normalization::LAYER,
     &skip_normalization::SIMPLIFIED,
