@@ -6,3 +6,4 @@ mod elementwise;
 mod known;
 mod models;
 mod nn;
+mod table;
