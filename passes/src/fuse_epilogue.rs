@@ -93,6 +93,11 @@ fn fuse(g: &mut Graph, id: NodeId, cx: &mut PassCx<'_>) -> Option<()> {
         cx.decline(g, user, "the extents are known only after the kernel ran");
         return None;
     }
+    let weights = operands.get(1).copied().flatten();
+    if matches!(spec, Kernel::ConvTranspose(_)) && weights.is_none_or(|w| g.constant(w).is_none()) {
+        cx.decline(g, user, "the weights are not constant");
+        return None;
+    }
     let all: Vec<Option<ValueId>> = operands.iter().copied().chain(joined.sides.iter().copied().map(Some)).collect();
     if !supported(g, cx, &spec, Some(&joined.expr), &all, y) {
         if matches!(spec, Kernel::Gemm(_) | Kernel::Conv(_) | Kernel::ConvTranspose(_)) {

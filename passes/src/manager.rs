@@ -159,8 +159,9 @@ impl Default for PassOptions {
             memory_budget: 64 << 20,
             rounds: 8,
             verify: cfg!(debug_assertions),
-            supports: |k, e, _, _| {
-                e.is_none() || matches!(k, Kernel::Gemm(_) | Kernel::Conv(_) | Kernel::ConvTranspose(_))
+            supports: |k, e, operands, _| {
+                let takes = matches!(k, Kernel::Gemm(_) | Kernel::Conv(_) | Kernel::ConvTranspose(_));
+                e.is_none() || takes && operands.iter().flatten().all(|(t, _)| *t == DType::F32)
             },
         }
     }

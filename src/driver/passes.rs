@@ -78,6 +78,7 @@ pub fn run(graph: &mut Graph, options: &Options, stop_after: Option<&str>) -> Re
         stop_after: stop_after.map(str::to_string),
         opt_level: options.level,
         memory_budget: budget,
+        supports: planc_cpu::supports,
         ..defaults
     };
     let report = run_pipeline(graph, &options)?;

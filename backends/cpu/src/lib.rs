@@ -8,3 +8,4 @@ mod build;
 mod select;
 
 pub use build::{Compiled, Decision, Options, compile};
+pub use select::supports;

@@ -5,11 +5,23 @@ use planc_ir::{NodeId, ValueId};
 use planc_kernels::conv::{self, Conv2d, TransposedConv};
 use planc_kernels::dispatch::{self, Form};
 use planc_kernels::gemm::pack_b;
-use planc_kir::{Conv, Gemm, Kernel};
+use planc_kir::{Conv, Expr, Gemm, Kernel};
 use planc_ops::OpError;
 use planc_plan::program::{Action, ValueIx};
 use planc_tensor::{DType, Layout, Tensor};
 use std::borrow::Cow;
+
+/// Whether there is a kernel for operands (an epilogue's sides last) and results of these forms, weights being constant
+/// and not packed yet: what fusion may rely on.
+pub fn supports(kernel: &Kernel, epilogue: Option<&Expr>, inputs: &[Option<Form>], outputs: &[Option<Form>]) -> bool {
+    let mut inputs = inputs.to_vec();
+    if let (Kernel::ConvTranspose(c), Some(Some(w))) = (kernel, inputs.get_mut(1))
+        && (1..=3).contains(&c.strides.len())
+    {
+        w.1 = Layout::ConvTransposed;
+    }
+    dispatch::supports(kernel, epilogue, &inputs, outputs)
+}
 
 /// What a node becomes.
 pub(crate) enum Chosen {
