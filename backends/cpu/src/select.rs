@@ -5,7 +5,7 @@ use planc_ir::{NodeId, ValueId};
 use planc_kernels::conv::{self, Conv2d, TransposedConv};
 use planc_kernels::dispatch::{self, Form};
 use planc_kernels::gemm::pack_b;
-use planc_kir::{Conv, Expr, Gemm, Kernel};
+use planc_kir::{Conv, Expr, Gemm, Kernel, Rnn};
 use planc_ops::OpError;
 use planc_plan::program::{Action, ValueIx};
 use planc_tensor::{DType, Layout, Tensor};
@@ -97,6 +97,9 @@ enum Prepared<'g> {
 
 /// Brings constant weights into the form that is read fastest.
 fn pack(b: &Builder<'_>, kernel: &mut Kernel, operands: &mut [Prepared<'_>], result: Layout) {
+    if let Kernel::Rnn(rnn) = kernel {
+        return pack_recurrent(b, rnn, operands);
+    }
     let Some(Prepared::Value(Some(weights))) = operands.get(1) else { return };
     let weights = *weights;
     let Some(w) = b.graph.constant(weights).filter(|w| w.dtype() == DType::F32 && !w.is_empty()) else { return };
@@ -133,6 +136,19 @@ fn pack_gemm(gemm: &mut Gemm, w: &Tensor, of: ValueId) -> Option<Prepared<'stati
     gemm.trans_b = false;
     let packed: Vec<f32> = elements.chunks_exact(k * n).flat_map(|m| pack_b(k, n, m, rs, cs)).collect();
     Some(Prepared::Packed { of, shape, layout: Layout::Panels16, elements: packed.into() })
+}
+
+/// Constant weights of a recurrent layer, `[directions, gates, k]`, as column panels of `[directions, k, gates]`.
+fn pack_recurrent(b: &Builder<'_>, rnn: &Rnn, operands: &mut [Prepared<'_>]) {
+    for i in 1..=if dispatch::recurrent_weights_pack(rnn) { 2 } else { 1 } {
+        let Some(Prepared::Value(Some(of))) = operands.get(i) else { continue };
+        let of = *of;
+        let Some(w) = b.graph.constant(of).filter(|w| w.dtype() == DType::F32 && !w.is_empty()) else { continue };
+        let (&[directions, gates, k], Some(elements)) = (w.shape(), w.view().to_vec::<f32>()) else { continue };
+        let packed: Vec<f32> = elements.chunks_exact(gates * k).flat_map(|m| pack_b(k, gates, m, 1, k)).collect();
+        let shape = vec![directions, k, gates];
+        operands[i] = Prepared::Packed { of, shape, layout: Layout::Panels16, elements: packed.into() };
+    }
 }
 
 /// Constant weights of a convolution over blocked channels.

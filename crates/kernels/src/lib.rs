@@ -21,6 +21,7 @@ pub mod conv;
 pub mod dispatch;
 pub mod epilogue;
 pub mod gemm;
+pub mod integer;
 pub mod isa;
 mod micro;
 pub mod norm;

@@ -126,7 +126,13 @@ fn per_channel(o: &Operand<'_>, channels: usize, rank: usize) -> bool {
     o.layout == Layout::RowMajor && o.shape.iter().product::<usize>() == channels && (o.shape == [channels] || as_side)
 }
 
-fn geometry(cx: &Cx<'_>, spec: &Conv, x: &Operand<'_>, w: &Operand<'_>, y: &Output<'_>) -> Result<PlainConv, String> {
+pub(super) fn geometry(
+    cx: &Cx<'_>,
+    spec: &Conv,
+    x: &Operand<'_>,
+    w: &Operand<'_>,
+    y: &Output<'_>,
+) -> Result<PlainConv, String> {
     let (rank, group) = (x.shape.len(), spec.group);
     let wrong = || format!("a kernel {:?} does not take {:?} to {:?}", w.shape, x.shape, y.shape);
     let fits = (3..=5).contains(&rank)

@@ -78,7 +78,7 @@ pub(super) fn run<'a>(
 }
 
 /// The batch number of an operand for each batch of the result.
-fn offsets(shape: &[usize], batch: &[usize]) -> Vec<usize> {
+pub(super) fn offsets(shape: &[usize], batch: &[usize]) -> Vec<usize> {
     let strides = broadcast_strides(shape, batch);
     let count = batch.iter().product();
     (0..count)

@@ -5,12 +5,18 @@
 //! errors are sentences for users, and the kernels below may rely on lengths.
 
 mod attend;
+#[cfg(test)]
+mod check;
 mod conv;
 mod copy;
 mod epilogue;
 mod gemm;
+mod integer;
 mod map;
+mod moves;
+mod order;
 mod resample;
+mod rnn;
 mod rows;
 mod terms;
 mod window;
@@ -20,6 +26,8 @@ use crate::par::Parallel;
 use crate::reorder::{from_blocked, to_blocked};
 use planc_kir::{Expr, Kernel, PoolKind, ReduceOp};
 use planc_tensor::{AlignedBuf, DType, Dim, Element, Layout};
+
+pub use rnn::recurrent_weights_pack;
 
 /// A kernel's operand.
 #[derive(Clone, Copy, Debug)]
@@ -136,6 +144,8 @@ pub fn supports(kernel: &Kernel, epilogue: Option<&Expr>, inputs: &[Option<Form>
             return late && all_f32() && known && added();
         }
         _ if epilogue.is_some() => return false,
+        Kernel::Rnn(r) => return rnn::supports(r, inputs, outputs),
+        Kernel::GemmInteger | Kernel::ConvInteger(_) => return integer::supports(inputs, outputs),
         _ => {}
     }
     let blocked = |i: usize| layout(i) == Layout::Nchw16c;
@@ -162,10 +172,12 @@ pub fn supports(kernel: &Kernel, epilogue: Option<&Expr>, inputs: &[Option<Form>
     if !others_row_major(0) || !whole_bytes {
         return false;
     }
+    let integers = |i: usize| matches!(inputs.get(i), Some(Some((DType::I64 | DType::I32, _))));
+    let first_is = |f: &dyn Fn(DType) -> bool| inputs.first().copied().flatten().is_some_and(|(t, _)| f(t));
     match kernel {
         Kernel::Map(expr) => map::supports(expr),
         Kernel::Transpose { .. } | Kernel::Slice(_) | Kernel::Concat { .. } => true,
-        Kernel::Gather { .. } => matches!(inputs.get(1), Some(Some((DType::I64 | DType::I32, _)))),
+        Kernel::Gather { .. } => integers(1),
         Kernel::Pool(p) => {
             let first = |f: &[Option<Form>]| f.first().copied().flatten().is_some_and(|(t, _)| t == DType::F32);
             first(inputs) && first(outputs) && (one_result || p.kind == PoolKind::Max)
@@ -174,6 +186,14 @@ pub fn supports(kernel: &Kernel, epilogue: Option<&Expr>, inputs: &[Option<Form>
         Kernel::Softmax(_) | Kernel::Attention(_) => all_f32() && one_result,
         Kernel::Norm(_) => all_f32() && one_result,
         Kernel::Resize(r) => all_f32() && resample::supports(r),
+        Kernel::Pad(_) | Kernel::Tile => true,
+        Kernel::GatherElements { .. } | Kernel::GatherNd { .. } => integers(1),
+        Kernel::ScatterElements { reduction, .. } | Kernel::ScatterNd { reduction } => {
+            integers(1) && first_is(&|t| moves::supports_scatter(*reduction, t))
+        }
+        Kernel::ArgReduce(_) => first_is(&|t| t == DType::F32) && one_result,
+        Kernel::TopK { .. } => first_is(&|t| t == DType::F32),
+        Kernel::CumSum { .. } => first_is(&order::supports_sums),
         _ => false,
     }
 }
@@ -189,6 +209,12 @@ pub fn run<'a>(
     inputs: &[Option<Operand<'a>>],
     outputs: &mut [Option<Output<'_>>],
 ) -> Result<(), String> {
+    // Any of these results may be left out.
+    match kernel {
+        Kernel::Rnn(r) => return rnn::run(cx, r, inputs, outputs),
+        Kernel::TopK { axis, largest, .. } => return order::top_k(*axis, *largest, inputs, outputs),
+        _ => {}
+    }
     let Some((Some(out), others)) = outputs.split_first_mut() else { return Err("the first result is missing".into()) };
     let operand = |i: usize| inputs.get(i).copied().flatten().ok_or_else(|| format!("operand {i} is missing"));
     if others.iter().all(|o| o.is_none()) && out.bytes.is_empty() {
@@ -198,6 +224,8 @@ pub fn run<'a>(
         Kernel::Conv(spec) => conv::run(cx, spec, epilogue, inputs, out),
         Kernel::ConvTranspose(spec) => conv::run_transposed(cx, spec, epilogue, inputs, out),
         Kernel::Gemm(spec) => gemm::run(cx, spec, epilogue, inputs, out),
+        Kernel::GemmInteger => integer::gemm(cx, inputs, out),
+        Kernel::ConvInteger(spec) => integer::conv(cx, spec, inputs, out),
         Kernel::Reorder => reorder(cx, operand(0)?, out),
         Kernel::Map(expr) => map::run(cx, expr, inputs, out),
         Kernel::Transpose { perm } => copy::transpose(cx, perm, operand(0)?, out),
@@ -206,6 +234,16 @@ pub fn run<'a>(
         Kernel::Concat { .. } if out.layout == Layout::Nchw16c => copy::concat_blocked(inputs, out),
         Kernel::Concat { axis } => copy::concat(*axis, inputs, out),
         Kernel::Gather { axis } => copy::gather(*axis, operand(0)?, operand(1)?, out),
+        Kernel::Pad(pad) => moves::pad(cx, pad, operand(0)?, operand(1).ok(), out),
+        Kernel::Tile => moves::tile(operand(0)?, out),
+        Kernel::GatherElements { axis } => moves::gather_elements(*axis, operand(0)?, operand(1)?, out),
+        Kernel::GatherNd { batch_dims } => moves::gather_nd(*batch_dims, operand(0)?, operand(1)?, out),
+        Kernel::ScatterElements { axis, reduction } => {
+            moves::scatter(Some(*axis), *reduction, operand(0)?, operand(1)?, operand(2)?, out)
+        }
+        Kernel::ScatterNd { reduction } => moves::scatter(None, *reduction, operand(0)?, operand(1)?, operand(2)?, out),
+        Kernel::ArgReduce(r) => order::arg_reduce(cx, r, operand(0)?, out),
+        Kernel::CumSum { axis, exclusive, reverse } => order::cum_sum(*axis, *exclusive, *reverse, operand(0)?, out),
         Kernel::Pool(pool) => {
             let indices = others.first_mut().and_then(Option::as_mut);
             window::pool(cx, pool, operand(0)?, out, indices)
