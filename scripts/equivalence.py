@@ -50,6 +50,7 @@ class Case:
     decision: str | None = None
     detections: bool = False
     tolerance: float | None = None
+    fixed: bool = False  # compiled for the inputs' shapes: the model gives one name to dims that differ
 
 
 @dataclasses.dataclass
@@ -216,17 +217,18 @@ def command_json(ended, what):
         raise Failure(f"{what}: stdout is not JSON: {error}") from None
 
 
-def run_planc(args, model, inputs, expected, scratch):
+def run_planc(args, model, inputs, expected, scratch, fixed):
     """Yields (threads, outputs, compile ms, run ms) or (threads, Failure, ...) for each thread count."""
     planc, runner = [args.planc], shlex.split(args.runner) if args.runner else [args.planc]
     level = ["-O0"] if args.no_opt else []
     target = ["--target", args.target] if args.target else []
     features = ["--cpu-features", args.cpu_features] if args.cpu_features else []
+    shapes = [f"--shape={name}={'x'.join(map(str, value.shape))}" for name, value in inputs.items()] if fixed else []
     subject, compile_ms = model, 0.0
     write_inputs(scratch / "inputs", model, inputs)
     if not args.direct:
         subject = scratch / "model.plan"
-        ended = process.run([*planc, "compile", str(model), "-o", str(subject), *level, *target], args.timeout)
+        ended = process.run([*planc, "compile", str(model), "-o", str(subject), *level, *target, *shapes], args.timeout)
         if not ended.ok:
             yield 0, Failure(f"compile: {ended.reason()}"), ended.seconds * 1000, 0.0
             return
@@ -235,7 +237,7 @@ def run_planc(args, model, inputs, expected, scratch):
         outputs = scratch / f"outputs_{threads}"
         ended = process.run(
             [*runner, "run", str(subject), "--inputs", str(scratch / "inputs"), "--outputs", str(outputs), "--threads",
-             str(threads), "--json", *features, *(level if args.direct else [])],
+             str(threads), "--json", *features, *([*level, *shapes] if args.direct else [])],
             args.timeout,
         )
         try:
@@ -255,7 +257,8 @@ def check(case, args):
         yield {"case": case.name, "threads": 0, "passed": False, "fault": f"reference: {error}", "outputs": [], "error": None}
         return
     with tempfile.TemporaryDirectory(prefix="planc-compare-") as scratch:
-        for threads, got, compile_ms, run_ms in run_planc(args, model, inputs, len(want.outputs), pathlib.Path(scratch)):
+        results = run_planc(args, model, inputs, len(want.outputs), pathlib.Path(scratch), case.fixed)
+        for threads, got, compile_ms, run_ms in results:
             row = {"case": case.name, "threads": threads, "compile_ms": compile_ms, "run_ms": run_ms}
             if isinstance(got, Failure):
                 yield row | {"passed": False, "fault": str(got), "outputs": [], "error": None}

@@ -24,7 +24,7 @@ def make_input(model_id, name, dtype, recipe):
     """One input as its recipe says: a value, integers in [low, high), or by default normal values of deviation 0.5."""
     shape = recipe["shape"]
     if "value" in recipe:
-        return np.ascontiguousarray(np.broadcast_to(np.array(recipe["value"], dtype), shape))
+        return np.full(shape, recipe["value"], dtype)
     rng = equivalence.seeded("corpus", model_id, name, *shape)
     if "low" in recipe:
         return rng.integers(recipe["low"], recipe["high"], shape).astype(dtype)
@@ -64,7 +64,8 @@ def main():
             if which < len(entry["inputs"]):
                 cases.append(equivalence.Case(
                     entry["id"] + ("@2" if which else ""), lambda e=entry, w=which: load(e, args.models, w),
-                    entry.get("quantised", False), entry.get("decision"), tolerance=entry.get("tolerance")))
+                    entry.get("quantised", False), entry.get("decision"), tolerance=entry.get("tolerance"),
+                    fixed=entry.get("fixed_shapes", False)))
     return equivalence.main(args, cases)
 
 
