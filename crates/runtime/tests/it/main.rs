@@ -1,0 +1,5 @@
+//! Tests of sessions over plans built by hand.
+
+mod control;
+mod plans;
+mod session;

@@ -1,0 +1,159 @@
+//! Extents, memory, errors, and several threads at once.
+
+use crate::plans::*;
+use planc_kir::Kernel;
+use planc_plan::container::Weights;
+use planc_plan::program::{Program, Storage};
+use planc_runtime::{OpenOptions, Plan, RunError};
+use planc_tensor::{DType, Tensor};
+
+/// y = (x + x) * x, with x of shape [N, M].
+fn polynomial() -> Program {
+    Program {
+        values: vec![
+            value("x", DType::F32, "N,M", Storage::Input),
+            value("sum", DType::F32, "N,M", Storage::Arena),
+            value("flat", DType::F32, "N*M", Storage::Alias(1)),
+            value("xflat", DType::F32, "N*M", Storage::Alias(0)),
+            value("y", DType::F32, "N*M", Storage::Arena),
+        ],
+        inputs: vec![0],
+        outputs: vec![4, 1],
+        steps: vec![
+            step("sum", map("(f32, f32) add(a0, a1)"), &[0, 0], &[1]),
+            step("flat", kernel(Kernel::Reshape), &[1], &[2]),
+            step("xflat", kernel(Kernel::Reshape), &[0], &[3]),
+            step("y", map("(f32, f32) mul(a0, a1)"), &[2, 3], &[4]),
+        ],
+    }
+}
+
+fn matrix(n: usize, m: usize) -> Tensor {
+    Tensor::new([n, m], (0..n * m).map(|i| i as f32 - 3.0).collect::<Vec<f32>>()).unwrap()
+}
+
+fn check(n: usize, m: usize, outputs: &[Tensor]) {
+    let x = floats(&matrix(n, m));
+    assert_eq!(outputs[0].shape(), [n * m]);
+    assert_eq!(outputs[1].shape(), [n, m]);
+    assert_eq!(floats(&outputs[0]), x.iter().map(|v| 2.0 * v * v).collect::<Vec<f32>>());
+    assert_eq!(floats(&outputs[1]), x.iter().map(|v| 2.0 * v).collect::<Vec<f32>>());
+}
+
+#[test]
+fn extents_are_bound_per_run() {
+    let s = session(vec![polynomial()], 1);
+    for (n, m) in [(2, 3), (1, 1), (0, 4), (7, 100), (2, 3)] {
+        check(n, m, &s.run(&[matrix(n, m).view()]).unwrap());
+    }
+}
+
+#[test]
+fn several_threads_run_one_session() {
+    let s = session(vec![polynomial()], 2);
+    std::thread::scope(|scope| {
+        for t in 1..5usize {
+            let s = &s;
+            scope.spawn(move || {
+                for i in 0..50 {
+                    let (n, m) = (t, 1 + (i * 37) % 300);
+                    check(n, m, &s.run(&[matrix(n, m).view()]).unwrap());
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn wrong_inputs_are_refused() {
+    let s = session(vec![polynomial()], 1);
+    let integers = Tensor::new([1, 1], vec![1i64]).unwrap();
+    let vector = Tensor::vector(vec![1f32]);
+    let cases: [&[&Tensor]; 3] = [&[], &[&integers], &[&vector]];
+    for inputs in cases {
+        let views: Vec<_> = inputs.iter().map(|t| t.view()).collect();
+        assert!(matches!(s.run(&views), Err(RunError::Input(_))));
+    }
+}
+
+#[test]
+fn equal_symbols_must_be_equal() {
+    let p = Program {
+        values: vec![
+            value("a", DType::F32, "N", Storage::Input),
+            value("b", DType::F32, "N", Storage::Input),
+            value("y", DType::F32, "N", Storage::Arena),
+        ],
+        inputs: vec![0, 1],
+        outputs: vec![2],
+        steps: vec![step("y", map("(f32, f32) add(a0, a1)"), &[0, 1], &[2])],
+    };
+    let s = session(vec![p], 1);
+    let (a, b) = (Tensor::vector(vec![1f32, 2.0]), Tensor::vector(vec![1f32]));
+    assert_eq!(floats(&s.run(&[a.view(), a.view()]).unwrap()[0]), [2.0, 4.0]);
+    let e = s.run(&[a.view(), b.view()]).unwrap_err();
+    assert_eq!(e.to_string(), "input \"b\" has shape [1], the plan says [N] with N = 2");
+}
+
+#[test]
+fn memory_is_limited() {
+    let s = session(vec![polynomial()], 1);
+    let e = s.run(&[matrix(1000, 1000).view()]).unwrap_err();
+    assert!(matches!(e, RunError::Memory { .. }), "{e}");
+}
+
+/// The positive elements of x, doubled: how many there are is known only after the first step.
+fn filter() -> Program {
+    Program {
+        values: vec![
+            value("x", DType::F32, "N", Storage::Input),
+            value("kept", DType::F32, "K", Storage::Pool),
+            value("y", DType::F32, "K", Storage::Pool),
+        ],
+        inputs: vec![0],
+        outputs: vec![2],
+        steps: vec![
+            step("kept", reference("positive", &[DType::F32]), &[0], &[1]),
+            step("y", map("(f32, f32) add(a0, a1)"), &[1, 1], &[2]),
+        ],
+    }
+}
+
+#[test]
+fn extents_may_depend_on_data() {
+    let s = session(vec![filter()], 1);
+    for (x, y) in [(vec![1f32, -1.0, 2.5], vec![2f32, 5.0]), (vec![-1.0], vec![]), (vec![], vec![])] {
+        let x = Tensor::vector(x);
+        assert_eq!(floats(&s.run(&[x.view()]).unwrap()[0]), y);
+    }
+}
+
+#[test]
+fn failing_steps_are_named() {
+    let mut p = filter();
+    p.steps[0].action = reference("fail", &[DType::F32]);
+    let e = session(vec![p], 1).run(&[Tensor::vector(vec![1f32]).view()]).unwrap_err();
+    assert_eq!(e.to_string(), "step \"kept\": fail does not work");
+}
+
+#[test]
+fn inconsistent_manifests_are_refused() {
+    let edits: [(&str, fn(&mut Program)); 8] = [
+        ("value out of range", |p| p.steps[0].inputs = vec![Some(9)]),
+        ("read before defined", |p| p.steps.swap(0, 3)),
+        ("defined twice", |p| p.steps[3].outputs = vec![Some(1)]),
+        ("input is a result", |p| p.inputs = vec![1]),
+        ("alias of a later value", |p| p.values[2].storage = Storage::Alias(4)),
+        ("alias of another value than the step reads", |p| p.steps[1].inputs = vec![Some(0)]),
+        ("weight outside the section", |p| p.values[4].storage = Storage::Weight { offset: 64, len: 4 }),
+        ("output not defined", |p| {
+            p.steps.pop();
+        }),
+    ];
+    for (what, edit) in edits {
+        let mut p = polynomial();
+        edit(&mut p);
+        let bytes = plan_bytes(vec![p], Weights::new());
+        assert!(Plan::from_bytes(&bytes, OpenOptions::default()).is_err(), "{what}");
+    }
+}
