@@ -254,7 +254,7 @@ impl Unit<'_> {
         // SAFETY: as promised by the caller; the mask was checked to hold a number for each key.
         unsafe {
             match self.mask {
-                None => vmath::each(s, scores, scores, seen, |v| s.mul(v, scale)),
+                None => vmath::each!(s, scores, scores, seen, |v| s.mul(v, scale)),
                 Some((data, m)) if m.key == 1 => {
                     let row = data.as_ptr().wrapping_add(i * m.strides.row);
                     let mut at = 0;

@@ -60,31 +60,31 @@ impl Activation {
         // SAFETY: as promised by the caller, for every arm.
         unsafe {
             match self {
-                Self::None => vmath::each(s, x, y, len, |v| v),
-                Self::Relu => vmath::each(s, x, y, len, |v| s.max(zero, v)),
-                Self::Clip(lo, hi) => vmath::each(s, x, y, len, |v| clip(v, lo, hi)),
+                Self::None => vmath::each!(s, x, y, len, |v| v),
+                Self::Relu => vmath::each!(s, x, y, len, |v| s.max(zero, v)),
+                Self::Clip(lo, hi) => vmath::each!(s, x, y, len, |v| clip(v, lo, hi)),
                 Self::LeakyRelu(a) => {
-                    vmath::each(s, x, y, len, |v| s.select(s.lt(v, zero), s.mul(v, s.splat(a)), v));
+                    vmath::each!(s, x, y, len, |v| s.select(s.lt(v, zero), s.mul(v, s.splat(a)), v));
                 }
-                Self::Elu(a) => vmath::each(s, x, y, len, |v| {
+                Self::Elu(a) => vmath::each!(s, x, y, len, |v| {
                     let e = s.mul(s.splat(a), s.sub(vmath::exp(s, v), one));
                     s.select(s.lt(v, zero), e, v)
                 }),
-                Self::Sigmoid => vmath::each(s, x, y, len, |v| vmath::sigmoid(s, v)),
+                Self::Sigmoid => vmath::each!(s, x, y, len, |v| vmath::sigmoid(s, v)),
                 Self::HardSigmoid(a, b) => {
-                    vmath::each(s, x, y, len, |v| clip(s.fma(v, s.splat(a), s.splat(b)), 0.0, 1.0));
+                    vmath::each!(s, x, y, len, |v| clip(s.fma(v, s.splat(a), s.splat(b)), 0.0, 1.0));
                 }
                 Self::HardSwish => {
-                    vmath::each(s, x, y, len, |v| s.mul(v, clip(s.fma(v, s.splat(1.0 / 6.0), s.splat(0.5)), 0.0, 1.0)))
+                    vmath::each!(s, x, y, len, |v| s.mul(v, clip(s.fma(v, s.splat(1.0 / 6.0), s.splat(0.5)), 0.0, 1.0)))
                 }
-                Self::Silu => vmath::each(s, x, y, len, |v| s.mul(v, vmath::sigmoid(s, v))),
-                Self::Tanh => vmath::each(s, x, y, len, |v| vmath::tanh(s, v)),
-                Self::Softplus => vmath::each(s, x, y, len, |v| vmath::softplus(s, v)),
+                Self::Silu => vmath::each!(s, x, y, len, |v| s.mul(v, vmath::sigmoid(s, v))),
+                Self::Tanh => vmath::each!(s, x, y, len, |v| vmath::tanh(s, v)),
+                Self::Softplus => vmath::each!(s, x, y, len, |v| vmath::softplus(s, v)),
                 Self::Mish => {
-                    vmath::each(s, x, y, len, |v| s.mul(v, vmath::tanh(s, vmath::softplus(s, v))));
+                    vmath::each!(s, x, y, len, |v| s.mul(v, vmath::tanh(s, vmath::softplus(s, v))));
                 }
-                Self::Gelu => vmath::each(s, x, y, len, |v| vmath::gelu(s, v)),
-                Self::GeluTanh => vmath::each(s, x, y, len, |v| {
+                Self::Gelu => vmath::each!(s, x, y, len, |v| vmath::gelu(s, v)),
+                Self::GeluTanh => vmath::each!(s, x, y, len, |v| {
                     // tanh(u) = 2 sigmoid(2u) - 1, so the whole is x sigmoid(2u).
                     let c = 2.0 * std::f32::consts::FRAC_2_SQRT_PI * std::f32::consts::FRAC_1_SQRT_2;
                     let u = s.mul(v, s.fma(s.mul(v, v), s.splat(c * 0.044_715), s.splat(c)));

@@ -105,13 +105,13 @@ impl Kernel for Task<'_> {
             unsafe {
                 let y = self.y.add(row * len);
                 match self.affine {
-                    Affine::None => vmath::each(s, x.as_ptr(), y, len, |v| s.mul(s.sub(v, m), f)),
+                    Affine::None => vmath::each!(s, x.as_ptr(), y, len, |v| s.mul(s.sub(v, m), f)),
                     Affine::PerElement { scale, shift } => per_element(s, x, y, m, f, scale, shift),
                     Affine::PerChannel { scale, shift, pixels } => {
                         for (i, x) in x.chunks_exact(pixels).enumerate() {
                             let channel = (row * (len / pixels) + i) % scale.len();
                             let (a, b) = (s.mul(f, s.splat(scale[channel])), s.splat(shift[channel]));
-                            vmath::each(s, x.as_ptr(), y.add(i * pixels), pixels, |v| s.fma(s.sub(v, m), a, b));
+                            vmath::each!(s, x.as_ptr(), y.add(i * pixels), pixels, |v| s.fma(s.sub(v, m), a, b));
                         }
                     }
                 }

@@ -117,13 +117,13 @@ pub(crate) unsafe fn row<S: Simd>(s: S, log: bool, x: *const f32, y: *mut f32, l
             let values = std::slice::from_raw_parts(x, len);
             let sum = sum_of(s, values, f32::NEG_INFINITY, |v| vmath::exp(s, s.sub(v, top)));
             let shift = s.splat(sum.ln() as f32);
-            vmath::each(s, x, y, len, |v| s.sub(s.sub(v, top), shift));
+            vmath::each!(s, x, y, len, |v| s.sub(s.sub(v, top), shift));
             return;
         }
-        vmath::each(s, x, y, len, |v| vmath::exp(s, s.sub(v, top)));
+        vmath::each!(s, x, y, len, |v| vmath::exp(s, s.sub(v, top)));
         let sum = sum_of(s, std::slice::from_raw_parts(y, len), 0.0, |v| v);
         let scale = s.splat((1.0 / sum) as f32);
-        vmath::each(s, y, y, len, |v| s.mul(v, scale));
+        vmath::each!(s, y, y, len, |v| s.mul(v, scale));
     }
 }
 

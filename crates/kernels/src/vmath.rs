@@ -10,6 +10,31 @@ use crate::epilogue::Activation;
 use crate::isa::{Isa, Kernel, Simd};
 use crate::par::{Parallel, Shared, ranges};
 
+/// `y[i] = f(x[i])` for `i < len`, a partial vector last. `x` and `y` must be valid for `len` elements, and equal or
+/// disjoint; to be used within `unsafe`.
+///
+/// A macro, because a closure is a function of its own: where the optimiser does not inline it, it is compiled without
+/// the instruction set of its surroundings, and every vector operation becomes a call (measured: 26 ns per element of a
+/// GELU, instead of 0.5).
+macro_rules! each {
+    ($s:expr, $x:expr, $y:expr, $len:expr, |$v:ident| $f:expr) => {{
+        let (s, x, y, len): (_, *const f32, *mut f32, usize) = ($s, $x, $y, $len);
+        let mut i = 0;
+        while i < len {
+            let whole = i + S::LANES <= len;
+            let $v = if whole { s.load(x.add(i)) } else { s.load_n(x.add(i), len - i) };
+            let result = $f;
+            if whole {
+                s.store(y.add(i), result);
+            } else {
+                s.store_n(y.add(i), len - i, result);
+            }
+            i += S::LANES;
+        }
+    }};
+}
+pub(crate) use each;
+
 /// `c[0] + c[1] x + c[2] x^2 + ...`
 #[inline(always)]
 pub(crate) fn poly<S: Simd, const N: usize>(s: S, x: S::V, c: [f32; N]) -> S::V {
@@ -232,32 +257,13 @@ impl Kernel for MapKernel {
         // SAFETY: `map_raw` passes pointers valid for `len` elements, equal or disjoint.
         unsafe {
             match op {
-                Unary::Exp => each(s, x, y, len, |v| exp(s, v)),
-                Unary::Log => each(s, x, y, len, |v| log(s, v)),
-                Unary::Erf => each(s, x, y, len, |v| erf(s, v)),
-                Unary::Sqrt => each(s, x, y, len, |v| s.sqrt(v)),
-                Unary::Reciprocal => each(s, x, y, len, |v| s.div(s.splat(1.0), v)),
+                Unary::Exp => each!(s, x, y, len, |v| exp(s, v)),
+                Unary::Log => each!(s, x, y, len, |v| log(s, v)),
+                Unary::Erf => each!(s, x, y, len, |v| erf(s, v)),
+                Unary::Sqrt => each!(s, x, y, len, |v| s.sqrt(v)),
+                Unary::Reciprocal => each!(s, x, y, len, |v| s.div(s.splat(1.0), v)),
                 Unary::Activation(a) => a.apply_to(s, x, y, len),
             }
-        }
-    }
-}
-
-/// `y[i] = f(x[i])`; the tail is computed on a partial vector.
-///
-/// # Safety
-/// `x` and `y` must be valid for `len` elements, and equal or disjoint.
-#[inline(always)]
-pub(crate) unsafe fn each<S: Simd>(s: S, x: *const f32, y: *mut f32, len: usize, f: impl Fn(S::V) -> S::V) {
-    let mut i = 0;
-    // SAFETY: `i + LANES <= len` in the loop, and the tail touches `len - i < LANES` elements.
-    unsafe {
-        while i + S::LANES <= len {
-            s.store(y.add(i), f(s.load(x.add(i))));
-            i += S::LANES;
-        }
-        if i < len {
-            s.store_n(y.add(i), len - i, f(s.load_n(x.add(i), len - i)));
         }
     }
 }
