@@ -1,5 +1,7 @@
-//! The command line as users see it: the binary is run and what it prints is compared.
+//! The command line as users see it: the binary is run and what it prints is compared. And the rules of the whole
+//! repository.
 
+mod architecture;
 mod errors;
 mod help;
 mod models;
