@@ -138,7 +138,8 @@ fn failing_steps_are_named() {
 
 #[test]
 fn inconsistent_manifests_are_refused() {
-    let edits: [(&str, fn(&mut Program)); 8] = [
+    type Edit = fn(&mut Program);
+    let edits: [(&str, Edit); 8] = [
         ("value out of range", |p| p.steps[0].inputs = vec![Some(9)]),
         ("read before defined", |p| p.steps.swap(0, 3)),
         ("defined twice", |p| p.steps[3].outputs = vec![Some(1)]),
