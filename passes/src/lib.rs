@@ -21,6 +21,7 @@ mod inline;
 mod manager;
 mod rewrite;
 mod simplify;
+mod widen_half;
 
 pub use manager::{
     Decline, Form, PIPELINE, Pass, PassCx, PassError, PassOptions, PassRun, Report, run_pass, run_pipeline,

@@ -6,7 +6,7 @@
 
 use crate::{
     assign_layout, decompose, eliminate_common, eliminate_dead, fold_constants, fuse_attention, fuse_elementwise,
-    fuse_epilogue, fuse_linear, fuse_norm, infer, simplify,
+    fuse_epilogue, fuse_linear, fuse_norm, infer, simplify, widen_half,
 };
 use planc_ir::{Graph, NodeId, VerifyError, verify};
 use planc_kir::{Expr, Kernel};
@@ -73,6 +73,14 @@ pub static PIPELINE: &[Pass] = &[
         level: 1,
         group: 1,
         run: eliminate_dead::run,
+    },
+    Pass {
+        name: "widen-half",
+        summary: "Computes in f32 what a model computes in f16 or bf16 and the backend has no kernel for.",
+        because: "after folding, so that constants are converted once; before fusion, which asks for kernels in f32",
+        level: 1,
+        group: 0,
+        run: widen_half::run,
     },
     Pass {
         name: "fuse-norm",
@@ -159,9 +167,13 @@ impl Default for PassOptions {
             memory_budget: 64 << 20,
             rounds: 8,
             verify: cfg!(debug_assertions),
-            supports: |k, e, operands, _| {
+            supports: |k, e, inputs, outputs| {
+                let all = |f: fn(DType) -> bool| inputs.iter().chain(outputs).flatten().all(|(t, _)| f(*t));
                 let takes = matches!(k, Kernel::Gemm(_) | Kernel::Conv(_) | Kernel::ConvTranspose(_));
-                e.is_none() || takes && operands.iter().flatten().all(|(t, _)| *t == DType::F32)
+                match e {
+                    None => all(|t| !matches!(t, DType::F16 | DType::BF16)),
+                    Some(_) => takes && inputs.iter().flatten().all(|(t, _)| *t == DType::F32),
+                }
             },
         }
     }

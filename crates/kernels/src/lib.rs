@@ -18,6 +18,7 @@ pub mod attention;
 #[cfg(test)]
 mod check;
 pub mod conv;
+pub mod convert;
 pub mod dispatch;
 pub mod epilogue;
 pub mod gemm;

@@ -43,7 +43,10 @@ pub fn apply(pass: &str, g: &mut Graph, runs: bool) -> String {
         let expected = run(&before).unwrap_or_else(|e| panic!("{e}\n{before}"));
         let got = run(g).unwrap_or_else(|e| panic!("{e}\n{shown}"));
         for (a, b) in expected.iter().zip(&got) {
-            assert!(eval::difference(a, b) < 1e-5, "the pass changes results: {a:?} {b:?}\n{shown}");
+            assert!(
+                eval::difference(a, b) < eval::tolerance(&before, 1e-5),
+                "the pass changes results: {a:?} {b:?}\n{shown}"
+            );
         }
     }
     let again = run_pass(g, pass, &options).unwrap_or_else(|e| panic!("{e}"));

@@ -116,3 +116,13 @@ pub fn difference(a: &Tensor, b: &Tensor) -> f64 {
     let pairs = x.iter().zip(&y).filter(|(x, y)| !(x.is_nan() && y.is_nan() || x == y));
     pairs.map(|(x, y)| (x - y).abs() / scale).fold(0.0, |m, d| if d.is_nan() { f64::INFINITY } else { m.max(d) })
 }
+
+/// How much of a difference rounding may make: `exact`, or a few units in the last place where `g` has 16-bit floats.
+pub fn tolerance(g: &Graph, exact: f64) -> f64 {
+    let has = |dtype: DType| g.value_ids().any(|v| g.tensor_type(v).is_some_and(|t| t.dtype == dtype));
+    match () {
+        () if has(DType::BF16) => 3e-2,
+        () if has(DType::F16) => 4e-3,
+        () => exact,
+    }
+}

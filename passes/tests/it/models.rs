@@ -29,7 +29,7 @@ fn models_keep_their_outputs() {
             let got = run(&g).unwrap_or_else(|e| panic!("{} at {opt_level}: {e}\n{g}", model.display()));
             for (a, b) in expected.iter().zip(&got) {
                 let d = eval::difference(a, b);
-                assert!(d < 1e-4, "{} at {opt_level}: {d}\n{g}", model.display());
+                assert!(d < eval::tolerance(&imported.graph, 1e-4), "{} at {opt_level}: {d}\n{g}", model.display());
             }
         }
     }

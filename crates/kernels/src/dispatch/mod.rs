@@ -8,6 +8,7 @@ mod attend;
 #[cfg(test)]
 mod check;
 mod conv;
+mod convert;
 mod copy;
 mod epilogue;
 mod gemm;
@@ -175,7 +176,7 @@ pub fn supports(kernel: &Kernel, epilogue: Option<&Expr>, inputs: &[Option<Form>
     let integers = |i: usize| matches!(inputs.get(i), Some(Some((DType::I64 | DType::I32, _))));
     let first_is = |f: &dyn Fn(DType) -> bool| inputs.first().copied().flatten().is_some_and(|(t, _)| f(t));
     match kernel {
-        Kernel::Map(expr) => map::supports(expr),
+        Kernel::Map(expr) => map::supports(expr) || convert::supports(expr),
         Kernel::Transpose { .. } | Kernel::Slice(_) | Kernel::Concat { .. } => true,
         Kernel::Gather { .. } => integers(1),
         Kernel::Pool(p) => {
@@ -227,6 +228,7 @@ pub fn run<'a>(
         Kernel::GemmInteger => integer::gemm(cx, inputs, out),
         Kernel::ConvInteger(spec) => integer::conv(cx, spec, inputs, out),
         Kernel::Reorder => reorder(cx, operand(0)?, out),
+        Kernel::Map(expr) if convert::supports(expr) => convert::run(cx, expr, operand(0)?, out),
         Kernel::Map(expr) => map::run(cx, expr, inputs, out),
         Kernel::Transpose { perm } => copy::transpose(cx, perm, operand(0)?, out),
         Kernel::Slice(slice) if out.layout == Layout::Nchw16c => copy::slice_blocked(cx, slice, operand(0)?, out),
