@@ -1,4 +1,5 @@
-//! Prints GFLOP/s, and the fraction of the measured FMA peak, of the kernels on shapes from ResNet-50 and BERT.
+//! Prints GFLOP/s, and the fraction of the measured FMA peak, of the kernels on shapes from ResNet-50 and BERT, and of
+//! products of integers.
 //!
 //! `cargo run --release -p planc-kernels --example peak [TIER] [FILTER]`: one thread, minimum of many runs, the peak loop
 //! beside each so that changes of the clock do not count.
@@ -10,6 +11,7 @@ use planc_kernels::conv::{
 };
 use planc_kernels::epilogue::{Activation, Bias, Epilogue};
 use planc_kernels::gemm::{Dims, Mat, gemm, pack_b};
+use planc_kernels::integer::{Columns, Widen, Windows, product, product_scratch, widen_rows};
 use planc_kernels::isa::{Isa, Kernel, Simd, Tier};
 use planc_kernels::par::Serial;
 use std::hint::black_box;
@@ -219,6 +221,50 @@ fn convs(isa: Isa, filter: &str) {
     }
 }
 
+/// Products of 8-bit integers, and convolutions of an image that is widened and padded.
+fn integers(isa: Isa, filter: &str) {
+    const PRODUCTS: [(usize, usize, usize); 4] =
+        [(128, 768, 768), (512, 288, 1152), (1, 1152, 288), (1024, 1024, 1024)];
+    let bytes = |n: usize| random(n).into_iter().map(|v| (v * 128.0) as i8 as u8).collect::<Vec<_>>();
+    let run = |name: &str, dims: Dims, columns: Columns<'_>| {
+        let Dims { m, n, k } = dims;
+        if !name.contains(filter) {
+            return;
+        }
+        let mut a = vec![0; m * k.next_multiple_of(2)];
+        let mut scratch = vec![0; product_scratch(&Serial, dims)];
+        let (w, mut c) = (bytes(m * k), vec![0; m * n]);
+        row(isa, name, 2.0 * (m * n * k) as f64, || {
+            widen_rows(&Serial, &w, m, k, Widen::new(true), &[3], &mut a);
+            product(isa, &Serial, dims, &a, columns, &mut c, &mut scratch);
+        });
+    };
+    for (m, n, k) in PRODUCTS {
+        let (b, offsets) = (bytes(k * n), vec![5; n]);
+        let columns = Columns::Matrix { bytes: &b, widen: Widen::new(false), offsets: &offsets };
+        run(&format!("integer gemm {m}x{n}x{k}"), Dims { m, n, k }, columns);
+    }
+    // Channels, size, kernel, stride.
+    for ((c, m), size, kernel, stride) in [
+        ((64, 64), 256, 3, 1),
+        ((64, 16), 512, 3, 1),
+        ((256, 256), 32, 3, 1),
+        ((3, 64), 512, 3, 2),
+        ((64, 256), 56, 1, 1),
+    ] {
+        let (wide, out) = (size + kernel - 1, (size - 1) / stride + 1);
+        let image: Vec<i16> = bytes(c * wide * wide).into_iter().map(i16::from).collect();
+        let mut rows = vec![];
+        for at in (0..c * kernel * kernel).map(|i| [i / (kernel * kernel), i / kernel % kernel, i % kernel]) {
+            rows.push((at[0] * wide + at[1]) * wide + at[2]);
+        }
+        let (output, steps) = ([1, out, out], [0, stride * wide, stride]);
+        let windows = Windows { image: &image, rows: &rows, output, steps };
+        let dims = Dims { m, n: out * out, k: rows.len() };
+        run(&format!("integer conv {c}>{m} @{size} k{kernel} s{stride}"), dims, Columns::Windows(windows));
+    }
+}
+
 fn main() {
     let mut args = std::env::args().skip(1);
     let tier = args.next().and_then(|name| Tier::mask(&name));
@@ -227,4 +273,5 @@ fn main() {
     println!("tier {}, peak {:.1} GFLOP/s", isa.tier(), (0..50).map(|_| peak(isa)).fold(0.0, f64::max) / 1e9);
     gemms(isa, &filter);
     convs(isa, &filter);
+    integers(isa, &filter);
 }

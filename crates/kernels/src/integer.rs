@@ -70,6 +70,20 @@ pub fn widen_rows(par: &dyn Parallel, a: &[u8], rows: usize, cols: usize, w: Wid
     });
 }
 
+#[inline(always)]
+fn sixteen<T>(x: &[T], at: usize) -> &[T; PANEL] {
+    x[at..].first_chunk().expect("columns: slice too short")
+}
+
+/// `to = a0 b0 a1 b1 ..`
+#[inline(always)]
+fn interleave(a: &[i16; PANEL], b: &[i16; PANEL], to: &mut [i16]) {
+    for (to, (a, b)) in to.chunks_exact_mut(2).zip(a.iter().zip(b)) {
+        to[0] = *a;
+        to[1] = *b;
+    }
+}
+
 /// Where B comes from.
 #[derive(Clone, Copy, Debug)]
 pub enum Columns<'a> {
@@ -118,11 +132,8 @@ impl Windows<'_> {
             // An odd last row meets a zero of A.
             let (first, second) = (self.rows[2 * pair], self.rows[(2 * pair + 1).min(self.rows.len() - 1)]);
             if near {
-                let (a, b) = (&self.image[starts[0] + first..][..PANEL], &self.image[starts[0] + second..][..PANEL]);
-                for i in 0..PANEL {
-                    to[2 * i] = a[i];
-                    to[2 * i + 1] = b[i];
-                }
+                let (a, b) = (sixteen(self.image, starts[0] + first), sixteen(self.image, starts[0] + second));
+                interleave(a, b, to);
             } else {
                 for i in 0..PANEL {
                     to[2 * i] = self.image[starts[i] + first];
@@ -147,11 +158,9 @@ impl Columns<'_> {
             let row = |k: usize| &bytes[k.min(dims.k - 1) * dims.n + at..][..width];
             let (a, b) = (row(2 * pair), row(2 * pair + 1));
             if width == PANEL {
-                let (a, b, offsets) = (&a[..PANEL], &b[..PANEL], &offsets[..PANEL]);
-                for i in 0..PANEL {
-                    to[2 * i] = widen.value(a[i], offsets[i]);
-                    to[2 * i + 1] = widen.value(b[i], offsets[i]);
-                }
+                let offsets = sixteen(offsets, 0);
+                let wide = |x: &[u8]| std::array::from_fn(|i| widen.value(x[i], offsets[i]));
+                interleave(&wide(a), &wide(b), to);
             } else {
                 to.fill(0);
                 for i in 0..width {
@@ -253,7 +262,12 @@ impl Block<'_> {
                 let mut row = self.rows.start;
                 while row < self.rows.end {
                     let left = self.rows.end - row;
-                    let height = if left >= D::ROWS { D::ROWS } else { 1 << left.ilog2() };
+                    // 16 are better halved than left with 4, which are too few to keep the multipliers busy.
+                    let height = match left {
+                        16 if D::ROWS > 8 => 8,
+                        _ if left >= D::ROWS => D::ROWS,
+                        _ => 1 << left.ilog2(),
+                    };
                     let mut panel = panels.start;
                     while panel < panels.end {
                         let wide = D::PANELS.min(panels.end - panel);
@@ -331,6 +345,7 @@ impl Tile {
     /// # Safety
     /// As for [`Tile::dispatch`].
     #[inline(always)]
+    #[allow(clippy::needless_range_loop, reason = "iterators over the sums make the compiler spill them")]
     unsafe fn run<D: Dot, const R: usize, const V: usize>(&self, d: D) {
         let mut sums = [[d.zero(); V]; R];
         // SAFETY: A has `R` rows of `pairs` pairs; each panel of B has `pairs` rows of 16 pairs; of C only `cols`
@@ -339,21 +354,20 @@ impl Tile {
             for pair in 0..self.pairs {
                 let at = self.b.add(pair * 2 * PANEL);
                 let mut b = [d.load(at); V];
-                for (v, b) in b.iter_mut().enumerate().skip(1) {
-                    *b = d.load(at.add(v * D::LANES / PANEL * self.b_panel + v * D::LANES % PANEL * 2));
+                for v in 1..V {
+                    b[v] = d.load(at.add(v * D::LANES / PANEL * self.b_panel + v * D::LANES % PANEL * 2));
                 }
-                for (r, sums) in sums.iter_mut().enumerate() {
+                for r in 0..R {
                     let a = d.splat(self.a.add(r * self.lda + 2 * pair));
-                    for (sum, b) in sums.iter_mut().zip(b) {
-                        *sum = d.add_products(*sum, a, b);
+                    for v in 0..V {
+                        sums[r][v] = d.add_products(sums[r][v], a, b[v]);
                     }
                 }
             }
-            for (r, sums) in sums.into_iter().enumerate() {
-                for (v, sum) in sums.into_iter().enumerate() {
-                    let (col, row) = (v * D::LANES, self.c.add(r * self.ldc));
+            for r in 0..R {
+                for v in 0..V {
+                    let (col, row, sum) = (v * D::LANES, self.c.add(r * self.ldc), sums[r][v]);
                     let count = self.cols.saturating_sub(col).min(D::LANES);
-                    let mut lanes = [0i32; PANEL];
                     if count == 0 {
                         continue;
                     }
@@ -362,6 +376,7 @@ impl Tile {
                         d.store(to, if self.accumulate { d.plus(sum, to) } else { sum });
                         continue;
                     }
+                    let mut lanes = [0i32; PANEL];
                     d.store(lanes.as_mut_ptr(), sum);
                     for (i, lane) in lanes.into_iter().take(count).enumerate() {
                         *to.add(i) = if self.accumulate { lane.wrapping_add(*to.add(i)) } else { lane };
