@@ -95,6 +95,12 @@ impl Options {
         Ok(options)
     }
 
+    /// What the backend is asked for.
+    fn backend(&self) -> planc_cpu::Options {
+        let targets = self.targets.iter().filter_map(|t| planc_cpu::codegen::Target::from_name(t)).collect();
+        planc_cpu::Options { targets, ..Default::default() }
+    }
+
     /// Everything that decides over the bytes of a plan, apart from the model.
     fn provenance(&self) -> Value {
         let shapes = self.shapes.iter().map(|(name, dims)| {
@@ -217,7 +223,7 @@ pub fn compile(path: &Path, options: &Options, progress: &Progress) -> Result<Bu
     optimise(&mut model, options, None, progress)?;
     progress.stage("generating code");
     let started = Instant::now();
-    let compiled = planc_cpu::compile(&model.graph, &planc_cpu::Options::default())?;
+    let compiled = planc_cpu::compile(&model.graph, &options.backend())?;
     model.stages.push(Stage { stage: "backend", ms: ms(started.elapsed()) });
     let m = &model.metadata;
     let provenance = json!({
@@ -271,6 +277,9 @@ impl Built {
         writer.add(SectionKind::Manifest, self.compiled.manifest.encode())?;
         writer.add(SectionKind::Decisions, decisions.to_string().into_bytes())?;
         writer.add(SectionKind::Provenance, self.provenance.to_string().into_bytes())?;
+        for (target, code) in self.compiled.code {
+            writer.add(SectionKind::Code(target), code)?;
+        }
         writer.add_weights(self.compiled.weights)?;
         Ok(writer)
     }

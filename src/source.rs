@@ -102,7 +102,7 @@ pub fn session(plan: &Arc<Plan>, flags: &Execution, max_memory: Option<usize>) -
         })?,
     };
     let memory_limit = max_memory.unwrap_or_else(machine::memory_limit);
-    let options = SessionOptions { threads: flags.threads, tier, memory_limit };
+    let options = SessionOptions { threads: flags.threads, tier, memory_limit, data_only: flags.data_only };
     Session::new(plan.clone(), options, Arc::new(OpTable))
         .map_err(|e| CliError::new(Fault::Resources, format!("cannot start the threads: {e}")))
 }

@@ -64,7 +64,7 @@ pub fn run(args: &Run) -> Outcome {
             load_ms: opened.load_ms,
             run_ms,
             threads: args.execution.threads,
-            native_code: source::has_code(&opened.plan)? && !args.execution.data_only,
+            native_code: session.runs_code(),
             compared,
         })?;
     } else {

@@ -1,18 +1,31 @@
 //! From nodes to steps, from values to storage.
 
+use crate::codegen::{Functions, Target};
 use crate::select::{Chosen, select};
 use planc_ir::{Def, Graph, Node, NodeId, Subgraph, Type, ValueId};
 use planc_kir::{Kernel, Reference};
 use planc_ops::{LowerCx, Lowered, NodeError, OpError, locate};
-use planc_plan::container::Weights;
+use planc_plan::container::{TargetId, Weights};
 use planc_plan::program::{Action, Manifest, Program, Step, Storage, ValueDecl, ValueIx, encode_strings};
 use planc_tensor::{DType, Dim, Layout, Tensor};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// What a caller chooses.
-#[derive(Clone, Debug, Default)]
-pub struct Options {}
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Processor families to generate code for. Without any, what only generated code computes is left to reference
+    /// evaluations.
+    pub targets: Vec<Target>,
+    /// Generate code for maps over f32 too where it can be, though precompiled kernels are faster; for tests.
+    pub generate_f32: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { targets: vec![Target::X86_64], generate_f32: false }
+    }
+}
 
 /// Why something was compiled the way it is.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
@@ -36,21 +49,30 @@ pub struct Compiled {
     pub weights: Weights<'static>,
     /// Choices, in node order.
     pub decisions: Vec<Decision>,
+    /// The code sections; none when nothing was generated.
+    pub code: Vec<(TargetId, Vec<u8>)>,
 }
 
 /// Compiles a graph whose types are inferred.
 ///
 /// # Errors
 /// Every node that cannot be compiled.
-pub fn compile(graph: &Graph, _: &Options) -> Result<Compiled, Vec<NodeError>> {
-    let mut c = Compiler { programs: vec![], weights: Weights::new(), decisions: vec![], errors: vec![] };
+pub fn compile(graph: &Graph, options: &Options) -> Result<Compiled, Vec<NodeError>> {
+    let mut c = Compiler {
+        programs: vec![],
+        weights: Weights::new(),
+        decisions: vec![],
+        errors: vec![],
+        functions: Functions::new(&options.targets),
+        generate_f32: options.generate_f32,
+    };
     c.program(graph, &BTreeSet::new(), &[]);
     if !c.errors.is_empty() {
         return Err(c.errors);
     }
     let programs = c.programs.into_iter().flatten().collect();
     let manifest = Manifest { name: graph.name.clone(), programs };
-    Ok(Compiled { manifest, weights: c.weights, decisions: c.decisions })
+    Ok(Compiled { manifest, weights: c.weights, decisions: c.decisions, code: c.functions.sections() })
 }
 
 pub(crate) struct Compiler {
@@ -59,6 +81,8 @@ pub(crate) struct Compiler {
     weights: Weights<'static>,
     decisions: Vec<Decision>,
     errors: Vec<NodeError>,
+    pub(crate) functions: Functions,
+    pub(crate) generate_f32: bool,
 }
 
 /// One program being built.

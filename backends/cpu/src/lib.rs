@@ -5,6 +5,7 @@
 //! to kernels first), passes, running.
 
 mod build;
+pub mod codegen;
 mod select;
 
 pub use build::{Compiled, Decision, Options, compile};

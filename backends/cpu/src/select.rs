@@ -70,7 +70,20 @@ pub(crate) fn select(
         })
         .collect();
     let epilogue = node.epilogue().map(|e| e.expr.clone());
-    if !dispatch::supports(&kernel, epilogue.as_ref(), &inputs, &outputs) {
+    let generated = match &kernel {
+        Kernel::Map(expr) if epilogue.is_none() => generate(c, expr, &inputs, &outputs),
+        _ => None,
+    };
+    let code = match generated {
+        Some(Ok(number)) => {
+            let types: Vec<&str> = inputs.iter().map(|f| f.map_or("-", |(t, _)| t.name())).collect();
+            c.decide(b, id, "generated code", &format!("no precompiled map of {}", types.join(", ")));
+            Some(number)
+        }
+        Some(Err(reason)) => return Ok(Chosen::Reference(reason)),
+        None => None,
+    };
+    if code.is_none() && !dispatch::supports(&kernel, epilogue.as_ref(), &inputs, &outputs) {
         let types: Vec<&str> = inputs.iter().map(|f| f.map_or("-", |(t, _)| t.name())).collect();
         return Ok(Chosen::Reference(format!("no {} kernel for {}", kernel.name(), types.join(", "))));
     }
@@ -84,7 +97,26 @@ pub(crate) fn select(
             }
         })
         .collect();
-    Ok(Chosen::Step { action: Action::Kernel { kernel, epilogue, code: None }, inputs })
+    Ok(Chosen::Step { action: Action::Kernel { kernel, epilogue, code }, inputs })
+}
+
+/// The number of the function that computes a map which precompiled kernels do not; or why there is none. `None` when
+/// precompiled kernels do, or the operands are in no order that generated code walks.
+fn generate(
+    c: &mut Compiler,
+    expr: &Expr,
+    inputs: &[Option<Form>],
+    outputs: &[Option<Form>],
+) -> Option<Result<u32, String>> {
+    let row_major = |f: &Option<Form>| f.is_some_and(|(_, l)| l == Layout::RowMajor);
+    if !inputs.iter().chain(outputs).all(row_major) || outputs.len() != 1 {
+        return None;
+    }
+    let precompiled = dispatch::supports(&Kernel::Map(expr.clone()), None, inputs, outputs);
+    if precompiled {
+        return if c.generate_f32 { c.functions.add(expr).ok().map(Ok) } else { None };
+    }
+    Some(c.functions.add(expr))
 }
 
 /// An operand of a step.

@@ -1,5 +1,6 @@
 //! The plan format: writer and validating zero-copy reader.
 
 pub mod arena;
+pub mod code;
 pub mod container;
 pub mod program;

@@ -1,7 +1,7 @@
 //! What can go wrong when a plan is opened or run.
 
 use crate::map::MapError;
-use planc_plan::container::FormatError;
+use planc_plan::container::{FormatError, TargetId};
 use planc_plan::program::ManifestError;
 
 /// Why a plan cannot be opened.
@@ -16,6 +16,14 @@ pub enum OpenError {
     /// The manifest is inconsistent.
     #[error("the manifest is inconsistent: {0}")]
     Manifest(#[from] ManifestError),
+    /// A code section does not fit the manifest.
+    #[error("section code {target}: {message}")]
+    Code {
+        /// The section's target.
+        target: TargetId,
+        /// What is wrong.
+        message: String,
+    },
 }
 
 /// Why a run failed.

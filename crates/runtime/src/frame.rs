@@ -1,6 +1,7 @@
 //! One run of one program: where its values are, and its steps one after the other.
 
 use crate::arena::Placement;
+use crate::code;
 use crate::error::RunError;
 use crate::plan::Weight;
 use crate::session::{Profile, Session, StepTime, Workspace};
@@ -185,6 +186,16 @@ impl<'a> Frame<'a> {
                 let limit = self.run.session.options.memory_limit;
                 let results = self.run.session.reference.eval(r, &inputs, limit).map_err(wrong)?;
                 self.put_all(step, results)
+            }
+            Action::Kernel { kernel: kernel @ Kernel::Map(expr), epilogue: None, code: Some(index) } => {
+                let code = self.run.session.code.as_ref();
+                self.computed(step, workspace, |cx, ins, outs| {
+                    let Some(Some(out)) = outs.first_mut() else { return Err("the result is missing".into()) };
+                    match code {
+                        Some(code) => code.map(cx, *index, expr, ins, out),
+                        None => code::interpret(cx, kernel, expr, ins, out),
+                    }
+                })
             }
             Action::Kernel { kernel, epilogue, .. } => self.kernel(step, kernel, epilogue.as_ref(), workspace),
             _ => {

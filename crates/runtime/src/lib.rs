@@ -9,6 +9,7 @@
 #![allow(unsafe_code, reason = "maps files, hands out disjoint parts of an arena, shares work between threads")]
 
 mod arena;
+mod code;
 mod control;
 mod error;
 mod frame;

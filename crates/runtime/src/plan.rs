@@ -1,10 +1,12 @@
 //! An opened plan: checked bytes and what is derived from them once.
 
 use crate::error::OpenError;
-use crate::map::PlanBytes;
-use planc_plan::container::{Container, SectionKind};
-use planc_plan::program::{Manifest, Program, Storage, ValueDecl};
+use crate::map::{CodeMap, PlanBytes};
+use planc_plan::code::CodeTable;
+use planc_plan::container::{Container, SectionKind, TargetId};
+use planc_plan::program::{Action, Manifest, Program, Storage, ValueDecl};
 use planc_tensor::{Bytes, Dim, Tensor};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -21,7 +23,20 @@ pub struct Plan {
     bytes: Arc<PlanBytes>,
     manifest: Manifest,
     prepared: Vec<Prepared>,
+    code: Vec<CodeSection>,
 }
+
+/// A code section whose hash and table were checked.
+#[derive(Debug)]
+struct CodeSection {
+    target: TargetId,
+    table: CodeTable,
+    /// Where it is in the plan.
+    range: Range<usize>,
+}
+
+/// Targets whose code this runtime can run somewhere; other sections are of no concern.
+const CODE_TARGETS: [TargetId; 2] = [TargetId::X86_64_AVX2, TargetId::AARCH64_NEON];
 
 /// What is derived of a program once, rather than trusted or found again in each run.
 #[derive(Debug)]
@@ -73,7 +88,8 @@ impl Plan {
         let all = Bytes::from_arc(bytes.clone());
         let weights = all.slice(weights.start, weights.len()).expect("this is a bug: the container checked the range");
         let prepared = manifest.programs.iter().map(|p| Prepared::new(p, &weights)).collect();
-        Ok(Plan { bytes, manifest, prepared })
+        let code = code_sections(&container, &manifest)?;
+        Ok(Plan { bytes, manifest, prepared, code })
     }
 
     /// What the plan runs.
@@ -111,6 +127,13 @@ impl Plan {
         &self.manifest.programs[0]
     }
 
+    /// The functions for a target, mapped read+execute; `None` when there are none or the system refuses.
+    pub(crate) fn map_code(&self, target: TargetId) -> Option<(CodeMap, CodeTable)> {
+        let section = self.code.iter().find(|s| s.target == target)?;
+        let map = self.bytes.map_code(section.range.clone()).ok()?;
+        Some((map, section.table.clone()))
+    }
+
     pub(crate) fn prepared(&self, program: usize) -> &Prepared {
         &self.prepared[program]
     }
@@ -120,6 +143,25 @@ impl Plan {
         let shape = |d: &[Dim]| d.iter().map(|d| d.eval(bind).and_then(|v| usize::try_from(v).ok())).collect();
         crate::arena::place(self.main(), &self.prepared[0], &shape).ok().map(|p| p.total)
     }
+}
+
+/// The code sections that may be run, each of which has every function that the manifest names.
+fn code_sections(container: &Container<'_>, manifest: &Manifest) -> Result<Vec<CodeSection>, OpenError> {
+    let steps = manifest.programs.iter().flat_map(|p| &p.steps);
+    let named = |a: &Action| if let Action::Kernel { code, .. } = a { *code } else { None };
+    let needed = steps.filter_map(|s| named(&s.action)).max().map_or(0, |last| last as usize + 1);
+    let mut sections = vec![];
+    for target in CODE_TARGETS {
+        let kind = SectionKind::Code(target);
+        let (Some(entry), Some(bytes)) = (container.entry(kind), container.section(kind)) else { continue };
+        let wrong = |message: String| OpenError::Code { target, message };
+        let table = CodeTable::parse(bytes).map_err(|e| wrong(e.to_string()))?;
+        if table.len() < needed {
+            return Err(wrong(format!("has {} functions, the manifest names {needed}", table.len())));
+        }
+        sections.push(CodeSection { target, table, range: entry.range.clone() });
+    }
+    Ok(sections)
 }
 
 impl Prepared {

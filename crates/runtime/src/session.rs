@@ -1,6 +1,7 @@
 //! Running plans: the session and what callers choose about it.
 
 use crate::arena::{Placement, place};
+use crate::code::Code;
 use crate::error::RunError;
 use crate::frame::Run;
 use crate::plan::Plan;
@@ -41,11 +42,13 @@ pub struct SessionOptions {
     pub tier: Tier,
     /// Bytes that one value, or the arena, may have at most.
     pub memory_limit: usize,
+    /// Run no code that the plan contains; what it would compute is interpreted, which is slow.
+    pub data_only: bool,
 }
 
 impl Default for SessionOptions {
     fn default() -> SessionOptions {
-        SessionOptions { threads: 1, tier: Tier::detect(), memory_limit: 8 << 30 }
+        SessionOptions { threads: 1, tier: Tier::detect(), memory_limit: 8 << 30, data_only: false }
     }
 }
 
@@ -78,6 +81,8 @@ pub struct Session {
     pub(crate) options: SessionOptions,
     pub(crate) isa: Isa,
     pub(crate) pool: ThreadPool,
+    /// Code of the plan that this machine may run.
+    pub(crate) code: Option<Code>,
     pub(crate) reference: Arc<dyn ReferenceOps>,
     workspaces: Mutex<Vec<Workspace>>,
     placements: Mutex<Vec<(usize, Symbols, Arc<Placement>)>>,
@@ -96,15 +101,23 @@ impl Session {
         options: SessionOptions,
         reference: Arc<dyn ReferenceOps>,
     ) -> Result<Session, PoolError> {
+        let isa = Isa::at_most(options.tier);
+        let code = if options.data_only { None } else { Code::load(&plan, isa.tier()) };
         Ok(Session {
             plan,
             options,
-            isa: Isa::at_most(options.tier),
+            isa,
+            code,
             pool: ThreadPool::new(options.threads.max(1))?,
             reference,
             workspaces: Mutex::default(),
             placements: Mutex::default(),
         })
+    }
+
+    /// Whether code that the plan contains is run: it has some for this machine, and it may be executed.
+    pub fn runs_code(&self) -> bool {
+        self.code.is_some()
     }
 
     /// The plan.

@@ -4,6 +4,7 @@
 //! broadcast is read in place, a broadcast one is spread into the block first (or is a splat where the block lies within
 //! one row).
 
+use super::walk::collapse;
 use super::{Cx, Operand, Output};
 use crate::isa::{Kernel, Simd};
 use crate::par::{Shared, ranges};
@@ -188,36 +189,6 @@ fn run_over(
     let isa = cx.isa;
     ranges(cx.par, len.div_ceil(BLOCK), cost, |blocks| isa.run(Blocks { program: &program, blocks, target }));
     Ok(())
-}
-
-/// Merges axes that every operand walks as one, drops axes of extent 1.
-fn collapse(shape: &[usize], strides: Vec<Vec<usize>>) -> (Vec<usize>, Vec<Vec<usize>>) {
-    let mut extents: Vec<usize> = Vec::new();
-    let mut merged: Vec<Vec<usize>> = vec![vec![]; strides.len()];
-    for axis in 0..shape.len() {
-        let e = shape[axis];
-        if e == 1 {
-            continue;
-        }
-        let joins = !extents.is_empty()
-            && strides
-                .iter()
-                .zip(&merged)
-                .all(|(s, m)| m.last().is_some_and(|last| *last == s[axis].saturating_mul(e)));
-        if joins {
-            if let Some(last) = extents.last_mut() {
-                *last *= e;
-            }
-            strides.iter().zip(&mut merged).for_each(|(s, m)| {
-                m.pop();
-                m.push(s[axis]);
-            });
-        } else {
-            extents.push(e);
-            strides.iter().zip(&mut merged).for_each(|(s, m)| m.push(s[axis]));
-        }
-    }
-    (extents, merged)
 }
 
 #[derive(Clone, Copy)]

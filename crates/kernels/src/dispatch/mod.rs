@@ -20,7 +20,10 @@ mod resample;
 mod rnn;
 mod rows;
 mod terms;
+mod walk;
 mod window;
+
+pub use walk::{Row, walk};
 
 use crate::isa::Isa;
 use crate::par::Parallel;

@@ -1,0 +1,170 @@
+//! What a code section holds: the functions of one CPU target, by number.
+//!
+//! Little-endian: the number of functions, then offset and length of each (all `u32`, offsets from the start of the
+//! section), then the functions, each on a multiple of [`ALIGNMENT`], zeros between. [`CodeTable::parse`] checks all of
+//! it, so that an offset it gives is the start of a whole function within the section. What a function does is not
+//! checked: it follows from the step that names it, and the section's hash says that nobody changed either.
+//!
+//! A function is `extern "C" fn(*const Call)` in the target's standard calling convention (System V on x86-64). It
+//! calls nothing, keeps no state and refers to nothing outside of itself.
+
+use std::ops::Range;
+
+/// Alignment of a function within its section, in bytes.
+pub const ALIGNMENT: usize = 16;
+
+/// Functions at most: more than any model has distinct steps.
+pub const MAX_FUNCTIONS: usize = 1 << 20;
+
+/// What a function is told: a run of consecutive result elements.
+///
+/// Operand `i` of result element `k` lies at `args[i] + k * steps[i]`. For a map, result element `k` lies at
+/// `out + k * size` where `size` is the width of the result's type.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Call {
+    /// First element of each operand.
+    pub args: *const *const u8,
+    /// Bytes from one element of each operand to the next; 0 for one that stays.
+    pub steps: *const usize,
+    /// First element of the result.
+    pub out: *mut u8,
+    /// Elements, at least 1.
+    pub len: usize,
+}
+
+/// Why a code section is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CodeError {
+    /// The section ends within its table.
+    #[error("the table of functions is cut off")]
+    Truncated,
+    /// There are more functions than a plan may have.
+    #[error("{0} functions are too many")]
+    Count(usize),
+    /// A function is not where it must be.
+    #[error("function {index} at bytes {offset}+{len} is misplaced")]
+    Misplaced {
+        /// Its number.
+        index: usize,
+        /// Its offset.
+        offset: u32,
+        /// Its length.
+        len: u32,
+    },
+    /// Bytes between or behind the functions are not zero.
+    #[error("there are stray bytes before offset {0}")]
+    Stray(usize),
+}
+
+/// Where the functions of a code section are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CodeTable {
+    functions: Vec<Range<usize>>,
+}
+
+impl CodeTable {
+    /// Reads and checks the table of a section.
+    ///
+    /// # Errors
+    /// When it is not what [`encode`] writes.
+    pub fn parse(section: &[u8]) -> Result<CodeTable, CodeError> {
+        let word = |i: usize| -> Result<u32, CodeError> {
+            let bytes = section.get(i * 4..i * 4 + 4).and_then(|b| b.first_chunk::<4>());
+            bytes.map(|b| u32::from_le_bytes(*b)).ok_or(CodeError::Truncated)
+        };
+        let count = word(0)? as usize;
+        if count > MAX_FUNCTIONS {
+            return Err(CodeError::Count(count));
+        }
+        // The last word of the table before anything is allocated for the others.
+        word(2 * count)?;
+        let mut end = 4 + 8 * count;
+        let mut functions = Vec::with_capacity(count);
+        for index in 0..count {
+            let (offset, len) = (word(1 + 2 * index)?, word(2 + 2 * index)?);
+            let start = end.next_multiple_of(ALIGNMENT);
+            let misplaced = CodeError::Misplaced { index, offset, len };
+            let range = start..start.saturating_add(len as usize);
+            if offset as usize != start || len == 0 || range.end > section.len() {
+                return Err(misplaced);
+            }
+            if section[end..start].iter().any(|b| *b != 0) {
+                return Err(CodeError::Stray(start));
+            }
+            end = range.end;
+            functions.push(range);
+        }
+        if end == section.len() { Ok(CodeTable { functions }) } else { Err(CodeError::Stray(section.len())) }
+    }
+
+    /// Number of functions.
+    pub fn len(&self) -> usize {
+        self.functions.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.functions.is_empty()
+    }
+
+    /// Where function `index` is within the section.
+    pub fn function(&self, index: usize) -> Option<Range<usize>> {
+        self.functions.get(index).cloned()
+    }
+}
+
+/// The section of these functions; `None` when it would be larger than the format allows.
+pub fn encode(functions: &[Vec<u8>]) -> Option<Vec<u8>> {
+    let mut end = 4 + 8 * functions.len();
+    let mut section = u32::try_from(functions.len()).ok()?.to_le_bytes().to_vec();
+    for f in functions {
+        let start = end.next_multiple_of(ALIGNMENT);
+        section.extend(u32::try_from(start).ok()?.to_le_bytes());
+        section.extend(u32::try_from(f.len()).ok()?.to_le_bytes());
+        end = start + f.len();
+    }
+    for f in functions {
+        section.resize(section.len().next_multiple_of(ALIGNMENT), 0);
+        section.extend(f);
+    }
+    (functions.len() <= MAX_FUNCTIONS && u32::try_from(section.len()).is_ok()).then_some(section)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        for functions in [vec![], vec![vec![1; 3]], vec![vec![2; 16], vec![3; 1], vec![4; 40]]] {
+            let section = encode(&functions).unwrap();
+            let table = CodeTable::parse(&section).unwrap();
+            assert_eq!(table.len(), functions.len());
+            for (i, f) in functions.iter().enumerate() {
+                let range = table.function(i).unwrap();
+                assert_eq!(range.start % ALIGNMENT, 0);
+                assert_eq!(&section[range], f);
+            }
+            assert_eq!(table.function(functions.len()), None);
+        }
+    }
+
+    #[test]
+    fn every_cut_and_every_change_outside_the_functions_is_found() {
+        let section = encode(&[vec![0xc3; 5], vec![0xc3; 17]]).unwrap();
+        let table = CodeTable::parse(&section).unwrap();
+        for end in 0..section.len() {
+            assert!(CodeTable::parse(&section[..end]).is_err(), "cut at {end}");
+        }
+        for at in 0..section.len() {
+            let inside = (0..table.len()).any(|i| table.function(i).unwrap().contains(&at));
+            for bit in 0..8 {
+                let mut other = section.clone();
+                other[at] ^= 1 << bit;
+                assert_eq!(CodeTable::parse(&other).is_ok(), inside, "bit {bit} of byte {at}");
+            }
+        }
+        assert_eq!(CodeTable::parse(&[0xff; 64]), Err(CodeError::Count(u32::MAX as usize)));
+    }
+}
