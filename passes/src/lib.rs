@@ -19,6 +19,7 @@ mod fuse_norm;
 mod infer;
 mod inline;
 mod manager;
+mod plan_memory;
 mod rewrite;
 mod simplify;
 mod widen_half;

@@ -6,7 +6,7 @@
 
 use crate::{
     assign_layout, decompose, eliminate_common, eliminate_dead, fold_constants, fuse_attention, fuse_elementwise,
-    fuse_epilogue, fuse_linear, fuse_norm, infer, simplify, widen_half,
+    fuse_epilogue, fuse_linear, fuse_norm, infer, plan_memory, simplify, widen_half,
 };
 use planc_ir::{Graph, NodeId, VerifyError, verify};
 use planc_kir::{Expr, Kernel};
@@ -125,10 +125,18 @@ pub static PIPELINE: &[Pass] = &[
     Pass {
         name: "assign-layout",
         summary: "Keeps the channels of convolutional parts in blocks of 16, and converts where other parts begin.",
-        because: "last: no later pass has to know of layouts",
+        because: "after all rewriting: no pass that adds nodes has to know of layouts",
         level: 1,
         group: 0,
         run: assign_layout::run,
+    },
+    Pass {
+        name: "plan-memory",
+        summary: "Reorders nodes so that less memory is alive at once.",
+        because: "last: sizes depend on layouts, and every node that will run is there",
+        level: 1,
+        group: 0,
+        run: plan_memory::run,
     },
 ];
 

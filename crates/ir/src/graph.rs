@@ -490,6 +490,13 @@ impl Graph {
         self.values[b].name = name_a;
     }
 
+    /// Makes `order` the order that [`Graph::order`] gives, as far as producers come before readers in it.
+    pub fn set_order(&mut self, order: &[NodeId]) {
+        for (position, id) in order.iter().enumerate() {
+            self.nodes[*id].position = u32::try_from(position).unwrap_or(u32::MAX);
+        }
+    }
+
     /// Gives a value another name, made unique.
     pub fn rename(&mut self, id: ValueId, name: &str) {
         let old = self.values[id].name.clone();
