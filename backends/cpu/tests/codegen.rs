@@ -113,8 +113,11 @@ fn values(dtype: DType, n: usize, seed: u64) -> Tensor {
     Tensor::from_bytes(dtype, [n], Bytes::new(bytes)).unwrap()
 }
 
+/// A program, its operands' extents, its result's extents.
+type Case = (Expr, Vec<Vec<usize>>, Vec<usize>);
+
 /// A plan whose steps are these maps, each with operands of its own, and the code for them.
-fn plan(cases: &[(Expr, Vec<Vec<usize>>, Vec<usize>)]) -> Vec<u8> {
+fn plan(cases: &[Case]) -> Vec<u8> {
     let mut p = Program::default();
     let mut functions = vec![];
     for (i, (expr, shapes, out)) in cases.iter().enumerate() {
@@ -158,7 +161,7 @@ fn numbers(t: &Tensor) -> Vec<String> {
 }
 
 /// Runs programs over operands of these shapes as generated code and compares each with the interpreter.
-fn check(cases: &[(Expr, Vec<Vec<usize>>, Vec<usize>)], threads: usize, seed: u64) {
+fn check(cases: &[Case], threads: usize, seed: u64) {
     let session = open(&plan(cases), SessionOptions { threads, ..Default::default() });
     let mut given = vec![];
     for (k, (expr, shapes, _)) in cases.iter().enumerate() {

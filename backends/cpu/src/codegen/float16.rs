@@ -21,13 +21,13 @@ const F16_BEYOND: i64 = 0x4780_0000;
 pub(super) fn decode(w: &mut Wide<'_, '_>, dtype: DType, bits: Value) -> Value {
     if dtype == DType::BF16 {
         let bits = w.shl(bits, 16);
-        return w.from_bits(bits);
+        return w.of_bits(bits);
     }
     // The exponent is too small by the difference of the biases; the product puts it right, for subnormals too.
     let magnitude = w.and(bits, 0x7fff);
     let float = w.ty(DType::F32);
     let shifted = w.shl(magnitude, 13);
-    let small = w.from_bits(shifted);
+    let small = w.of_bits(shifted);
     let factor = w.float(float, 2f64.powi(112));
     let scaled = w.b.ins().fmul(small, factor);
     let finite = w.bits(scaled);
@@ -40,7 +40,7 @@ pub(super) fn decode(w: &mut Wide<'_, '_>, dtype: DType, bits: Value) -> Value {
     let sign = w.and(bits, 0x8000);
     let sign = w.shl(sign, 16);
     let all = w.b.ins().bor(magnitude, sign);
-    w.from_bits(all)
+    w.of_bits(all)
 }
 
 /// The bits, in the lower half of an i32, of an f32 that the type represents.
@@ -50,7 +50,7 @@ pub(super) fn encode(w: &mut Wide<'_, '_>, dtype: DType, v: Value) -> Value {
         return w.shr(bits, 16);
     }
     let magnitude = w.and(bits, 0x7fff_ffff);
-    let small = w.from_bits(magnitude);
+    let small = w.of_bits(magnitude);
     let float = w.ty(DType::F32);
     let factor = w.float(float, 2f64.powi(-112));
     let scaled = w.b.ins().fmul(small, factor);
@@ -89,7 +89,7 @@ pub(super) fn round(w: &mut Wide<'_, '_>, dtype: DType, v: Value) -> Value {
         let infinity = w.int_like(magnitude, INFINITY);
         let normal = w.pick(beyond, infinity, rounded);
         // The unit of f32 in [0.5, 1) is that of subnormal f16: the sum rounds where f16 does.
-        let small = w.from_bits(magnitude);
+        let small = w.of_bits(magnitude);
         let float = w.ty(DType::F32);
         let half = w.float(float, 0.5);
         let sum = w.b.ins().fadd(small, half);
@@ -102,7 +102,7 @@ pub(super) fn round(w: &mut Wide<'_, '_>, dtype: DType, v: Value) -> Value {
     let nan = w.int_like(magnitude, 0x7fc0_0000);
     let magnitude = w.pick(is_nan, nan, rounded);
     let all = w.b.ins().bor(magnitude, sign);
-    w.from_bits(all)
+    w.of_bits(all)
 }
 
 /// The nearest value of the type to an f64, rounded once, as f32.

@@ -63,7 +63,7 @@ impl Wide<'_, '_> {
     }
 
     /// The f32 of bits.
-    pub(super) fn from_bits(&mut self, v: Value) -> Value {
+    pub(super) fn of_bits(&mut self, v: Value) -> Value {
         self.b.ins().bitcast(if self.lanes { F32X4 } else { F32 }, same_bits(), v)
     }
 
@@ -124,6 +124,6 @@ impl Wide<'_, '_> {
         let (magnitude, sign) = (self.bits(magnitude), self.bits(sign));
         let sign = self.and(sign, 0x8000_0000);
         let all = self.b.ins().bor(magnitude, sign);
-        self.from_bits(all)
+        self.of_bits(all)
     }
 }
