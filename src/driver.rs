@@ -11,8 +11,9 @@ use crate::error::{CliError, Fault};
 use crate::machine::ms;
 use crate::report::Progress;
 use passes::Passes;
-use planc_cpu::{Compiled, Decision};
+use planc_cpu::Compiled;
 use planc_ir::Graph;
+use planc_lower::Decision;
 use planc_onnx::{Imported, Metadata};
 use planc_plan::container::{SectionKind, Writer};
 use planc_tensor::Dim;
@@ -250,17 +251,17 @@ fn digest(path: &Path) -> Result<String, CliError> {
 impl Built {
     /// The choices of the backend and their reasons.
     pub fn decisions(&self) -> &[Decision] {
-        &self.compiled.decisions
+        &self.compiled.lowered.decisions
     }
 
     /// Number of steps, those of control-flow bodies included.
     pub fn steps(&self) -> usize {
-        self.compiled.manifest.programs.iter().map(|p| p.steps.len()).sum()
+        self.compiled.lowered.manifest.programs.iter().map(|p| p.steps.len()).sum()
     }
 
     /// Size of the weights in bytes.
     pub fn weights_bytes(&self) -> u64 {
-        self.compiled.weights.len()
+        self.compiled.lowered.weights.len()
     }
 
     /// The plan, ready to be written.
@@ -271,16 +272,16 @@ impl Built {
         let decisions = json!({
             "passes": self.model.passes.runs,
             "declined": self.model.passes.declined,
-            "steps": self.compiled.decisions,
+            "steps": self.compiled.lowered.decisions,
         });
         let mut writer = Writer::new();
-        writer.add(SectionKind::Manifest, self.compiled.manifest.encode())?;
+        writer.add(SectionKind::Manifest, self.compiled.lowered.manifest.encode())?;
         writer.add(SectionKind::Decisions, decisions.to_string().into_bytes())?;
         writer.add(SectionKind::Provenance, self.provenance.to_string().into_bytes())?;
         for (target, code) in self.compiled.code {
             writer.add(SectionKind::Code(target), code)?;
         }
-        writer.add_weights(self.compiled.weights)?;
+        writer.add_weights(self.compiled.lowered.weights)?;
         Ok(writer)
     }
 }

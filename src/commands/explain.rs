@@ -5,7 +5,7 @@ use crate::args::verbs::Explain;
 use crate::driver::passes::{Declined, Passes, Ran};
 use crate::error::{CliError, Exit, Fault};
 use crate::{report, source};
-use planc_cpu::Decision;
+use planc_lower::Decision;
 use planc_plan::container::SectionKind;
 use serde_json::{Value, json};
 

@@ -4,9 +4,48 @@
 //! machine it runs on. Each choice is recorded as a [`Decision`]. Deliberately absent: operator names (nodes are lowered
 //! to kernels first), passes, running.
 
-mod build;
 pub mod codegen;
 mod select;
 
-pub use build::{Compiled, Decision, Options, compile};
+use codegen::{Functions, Target};
+use planc_ir::Graph;
+use planc_lower::{Lowered, lower};
+use planc_ops::NodeError;
+use planc_plan::container::TargetId;
 pub use select::supports;
+
+/// What a caller chooses.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Processor families to generate code for. Without any, what only generated code computes is left to reference
+    /// evaluations.
+    pub targets: Vec<Target>,
+    /// Generate code for maps over f32 too where it can be, though precompiled kernels are faster; for tests.
+    pub generate_f32: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { targets: vec![Target::X86_64], generate_f32: false }
+    }
+}
+
+/// A compiled graph: the sections of a plan.
+#[derive(Debug)]
+pub struct Compiled {
+    /// Programs, packed constants, and choices.
+    pub lowered: Lowered,
+    /// The code sections; none when nothing was generated.
+    pub code: Vec<(TargetId, Vec<u8>)>,
+}
+
+/// Compiles a graph whose types are inferred.
+///
+/// # Errors
+/// Every node that cannot be compiled.
+pub fn compile(graph: &Graph, options: &Options) -> Result<Compiled, Vec<NodeError>> {
+    let functions = Functions::new(&options.targets);
+    let mut selector = select::Selector { functions, generate_f32: options.generate_f32 };
+    let lowered = lower(graph, &mut selector)?;
+    Ok(Compiled { lowered, code: selector.functions.sections() })
+}

@@ -1,13 +1,14 @@
 //! Which kernel computes a node, and in what form it wants its weights.
 
-use crate::build::{Builder, Compiler};
+use crate::codegen::Functions;
 use planc_ir::{NodeId, ValueId};
 use planc_kernels::conv::{self, Conv2d, TransposedConv};
 use planc_kernels::dispatch::{self, Form};
 use planc_kernels::gemm::pack_b;
 use planc_kir::{Conv, Expr, Gemm, Kernel, Rnn};
+use planc_lower::{Builder, Chosen, Compiler, Select};
 use planc_ops::OpError;
-use planc_plan::program::{Action, ValueIx};
+use planc_plan::program::Action;
 use planc_tensor::{DType, Layout, Tensor};
 use std::borrow::Cow;
 
@@ -23,23 +24,30 @@ pub fn supports(kernel: &Kernel, epilogue: Option<&Expr>, inputs: &[Option<Form>
     dispatch::supports(kernel, epilogue, &inputs, outputs)
 }
 
-/// What a node becomes.
-pub(crate) enum Chosen {
-    /// A step.
-    Step {
-        /// What it does.
-        action: Action,
-        /// Operands.
-        inputs: Vec<Option<ValueIx>>,
-    },
-    /// Another shape of the bytes of a value.
-    Alias(ValueIx),
-    /// The reference evaluation, with the reason.
-    Reference(String),
+/// Chooses precompiled kernels, and generates code for what they do not compute.
+pub(crate) struct Selector {
+    /// Generated functions so far.
+    pub(crate) functions: Functions,
+    /// Generate code for maps over f32 too where it can be, though precompiled kernels are faster; for tests.
+    pub(crate) generate_f32: bool,
+}
+
+impl Select for Selector {
+    fn select(
+        &mut self,
+        c: &mut Compiler,
+        b: &mut Builder<'_>,
+        id: NodeId,
+        kernel: Kernel,
+        operands: &[Option<ValueId>],
+    ) -> Result<Chosen, OpError> {
+        select(self, c, b, id, kernel, operands)
+    }
 }
 
 /// Chooses for `kernel` over `operands`.
-pub(crate) fn select(
+fn select(
+    s: &mut Selector,
     c: &mut Compiler,
     b: &mut Builder<'_>,
     id: NodeId,
@@ -71,7 +79,7 @@ pub(crate) fn select(
         .collect();
     let epilogue = node.epilogue().map(|e| e.expr.clone());
     let generated = match &kernel {
-        Kernel::Map(expr) if epilogue.is_none() => generate(c, expr, &inputs, &outputs),
+        Kernel::Map(expr) if epilogue.is_none() => generate(s, expr, &inputs, &outputs),
         _ => None,
     };
     let code = match generated {
@@ -103,7 +111,7 @@ pub(crate) fn select(
 /// The number of the function that computes a map which precompiled kernels do not; or why there is none. `None` when
 /// precompiled kernels do, or the operands are in no order that generated code walks.
 fn generate(
-    c: &mut Compiler,
+    s: &mut Selector,
     expr: &Expr,
     inputs: &[Option<Form>],
     outputs: &[Option<Form>],
@@ -114,9 +122,9 @@ fn generate(
     }
     let precompiled = dispatch::supports(&Kernel::Map(expr.clone()), None, inputs, outputs);
     if precompiled {
-        return if c.generate_f32 { c.functions.add(expr).ok().map(Ok) } else { None };
+        return if s.generate_f32 { s.functions.add(expr).ok().map(Ok) } else { None };
     }
-    Some(c.functions.add(expr))
+    Some(s.functions.add(expr))
 }
 
 /// An operand of a step.

@@ -3,4 +3,5 @@
 pub mod arena;
 pub mod code;
 pub mod container;
+pub mod launch;
 pub mod program;

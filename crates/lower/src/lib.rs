@@ -1,30 +1,50 @@
-//! From nodes to steps, from values to storage.
+//! From an optimised graph to the programs of a plan: nodes become steps, values get storage, bodies of control flow
+//! become programs of their own. What all backends share.
+//!
+//! Guarantees: the same graph and choices give the same programs and weights, byte for byte, on any host. A backend
+//! implements [`Select`]: it sees kernels, never operators, and says for each how it is run. What it declines becomes a
+//! step that evaluates the operator's reference. Each choice is recorded as a [`Decision`]. Deliberately absent: passes,
+//! layouts, code generation, running.
 
-use crate::codegen::{Functions, Target};
-use crate::select::{Chosen, select};
 use planc_ir::{Def, Graph, Node, NodeId, Subgraph, Type, ValueId};
 use planc_kir::{Kernel, Reference};
-use planc_ops::{LowerCx, Lowered, NodeError, OpError, locate};
-use planc_plan::container::{TargetId, Weights};
+use planc_ops::{LowerCx, NodeError, OpError, locate};
+use planc_plan::container::Weights;
 use planc_plan::program::{Action, Manifest, Program, Step, Storage, ValueDecl, ValueIx, encode_strings};
 use planc_tensor::{DType, Dim, Layout, Tensor};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-/// What a caller chooses.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Processor families to generate code for. Without any, what only generated code computes is left to reference
-    /// evaluations.
-    pub targets: Vec<Target>,
-    /// Generate code for maps over f32 too where it can be, though precompiled kernels are faster; for tests.
-    pub generate_f32: bool,
+/// How one backend runs kernels.
+pub trait Select {
+    /// Chooses how `kernel` is run over `operands` (an epilogue's sides, which are [`planc_ir::Epilogue::sides`] of the
+    /// node, not among them). Constants in another form than the graph's are added by [`Compiler::made_const`].
+    ///
+    /// # Errors
+    /// When the node cannot be compiled at all.
+    fn select(
+        &mut self,
+        c: &mut Compiler,
+        b: &mut Builder<'_>,
+        id: NodeId,
+        kernel: Kernel,
+        operands: &[Option<ValueId>],
+    ) -> Result<Chosen, OpError>;
 }
 
-impl Default for Options {
-    fn default() -> Options {
-        Options { targets: vec![Target::X86_64], generate_f32: false }
-    }
+/// What a node becomes.
+pub enum Chosen {
+    /// A step.
+    Step {
+        /// What it does.
+        action: Action,
+        /// Operands.
+        inputs: Vec<Option<ValueIx>>,
+    },
+    /// Another shape of the bytes of a value.
+    Alias(ValueIx),
+    /// The reference evaluation, with the reason.
+    Reference(String),
 }
 
 /// Why something was compiled the way it is.
@@ -40,54 +60,45 @@ pub struct Decision {
     pub reason: String,
 }
 
-/// A compiled graph: the sections of a plan.
+/// The programs of a graph.
 #[derive(Debug)]
-pub struct Compiled {
+pub struct Lowered {
     /// Programs.
     pub manifest: Manifest,
-    /// Constants, packed.
+    /// Constants, in the form that the backend chose.
     pub weights: Weights<'static>,
     /// Choices, in node order.
     pub decisions: Vec<Decision>,
-    /// The code sections; none when nothing was generated.
-    pub code: Vec<(TargetId, Vec<u8>)>,
 }
 
-/// Compiles a graph whose types are inferred.
+/// Builds the programs of a graph whose types are inferred, as `select` chooses.
 ///
 /// # Errors
 /// Every node that cannot be compiled.
-pub fn compile(graph: &Graph, options: &Options) -> Result<Compiled, Vec<NodeError>> {
-    let mut c = Compiler {
-        programs: vec![],
-        weights: Weights::new(),
-        decisions: vec![],
-        errors: vec![],
-        functions: Functions::new(&options.targets),
-        generate_f32: options.generate_f32,
-    };
-    c.program(graph, &BTreeSet::new(), &[]);
+pub fn lower(graph: &Graph, select: &mut dyn Select) -> Result<Lowered, Vec<NodeError>> {
+    let mut c = Compiler { programs: vec![], weights: Weights::new(), decisions: vec![], errors: vec![] };
+    c.program(graph, select, &BTreeSet::new(), &[]);
     if !c.errors.is_empty() {
         return Err(c.errors);
     }
     let programs = c.programs.into_iter().flatten().collect();
     let manifest = Manifest { name: graph.name.clone(), programs };
-    Ok(Compiled { manifest, weights: c.weights, decisions: c.decisions, code: c.functions.sections() })
+    Ok(Lowered { manifest, weights: c.weights, decisions: c.decisions })
 }
 
-pub(crate) struct Compiler {
+/// The programs, weights and decisions so far.
+pub struct Compiler {
     /// `None` while a program is being built: its number is taken before those of the programs it calls.
     programs: Vec<Option<Program>>,
     weights: Weights<'static>,
     decisions: Vec<Decision>,
     errors: Vec<NodeError>,
-    pub(crate) functions: Functions,
-    pub(crate) generate_f32: bool,
 }
 
 /// One program being built.
-pub(crate) struct Builder<'g> {
-    pub(crate) graph: &'g Graph,
+pub struct Builder<'g> {
+    /// The graph that the program is of.
+    pub graph: &'g Graph,
     program: Program,
     index: HashMap<ValueId, ValueIx>,
     /// Symbols bound when the program starts: extents over these are placed in the arena.
@@ -98,7 +109,13 @@ pub(crate) struct Builder<'g> {
 
 impl Compiler {
     /// Builds the program of `graph`; its number. `captured`: inner values that become inputs after the graph's own.
-    fn program(&mut self, graph: &Graph, outer: &BTreeSet<Arc<str>>, captured: &[ValueId]) -> u32 {
+    fn program(
+        &mut self,
+        graph: &Graph,
+        select: &mut dyn Select,
+        outer: &BTreeSet<Arc<str>>,
+        captured: &[ValueId],
+    ) -> u32 {
         let number = self.programs.len();
         self.programs.push(None);
         let mut b = Builder {
@@ -117,7 +134,7 @@ impl Compiler {
         }
         b.bound = b.entry.clone();
         for id in graph.order() {
-            if let Err(error) = self.node(&mut b, id) {
+            if let Err(error) = self.node(&mut b, select, id) {
                 self.errors.push(locate(graph, id, error));
             }
         }
@@ -130,7 +147,7 @@ impl Compiler {
     }
 
     /// The number of a value that exists: constants are added to the weights when first used.
-    pub(crate) fn value(&mut self, b: &mut Builder<'_>, v: ValueId) -> ValueIx {
+    pub fn value(&mut self, b: &mut Builder<'_>, v: ValueId) -> ValueIx {
         if let Some(ix) = b.index.get(&v) {
             return *ix;
         }
@@ -166,7 +183,7 @@ impl Compiler {
     }
 
     /// Adds a constant made by the backend, such as packed weights.
-    pub(crate) fn made_const(
+    pub fn made_const(
         &mut self,
         b: &mut Builder<'_>,
         name: String,
@@ -179,22 +196,23 @@ impl Compiler {
         b.push(ValueDecl { name, dtype, shape, layout, storage })
     }
 
-    pub(crate) fn decide(&mut self, b: &Builder<'_>, id: NodeId, choice: &str, reason: &str) {
+    /// Records why node `id` is compiled the way it is.
+    pub fn decide(&mut self, b: &Builder<'_>, id: NodeId, choice: &str, reason: &str) {
         let node = b.graph.node(id);
         let (node, op) = (b.name_of(node), node.op.to_string());
         self.decisions.push(Decision { node, op, choice: choice.into(), reason: reason.into() });
     }
 
-    fn node(&mut self, b: &mut Builder<'_>, id: NodeId) -> Result<(), OpError> {
+    fn node(&mut self, b: &mut Builder<'_>, select: &mut dyn Select, id: NodeId) -> Result<(), OpError> {
         let node = b.graph.node(id);
         let cx = LowerCx::of(b.graph, id).ok_or_else(|| OpError::unsupported(format!("no operator {}", node.op)))?;
         let row = planc_ops::row(&node.op).ok_or_else(|| OpError::unsupported(format!("no operator {}", node.op)))?;
         let lowered = (row.lower)(&cx);
         match lowered {
-            Lowered::Control => return self.control(b, id),
-            Lowered::Kernel { kernel, operands } if b.extents_known(node) => {
+            planc_ops::Lowered::Control => return self.control(b, select, id),
+            planc_ops::Lowered::Kernel { kernel, operands } if b.extents_known(node) => {
                 let operands: Vec<Option<ValueId>> = operands.iter().map(|i| node.input(*i)).collect();
-                match select(self, b, id, kernel, &operands)? {
+                match select.select(self, b, id, kernel, &operands)? {
                     Chosen::Step { action, inputs } => {
                         self.step(b, node, action, inputs);
                         return Ok(());
@@ -206,10 +224,12 @@ impl Compiler {
                     Chosen::Reference(reason) => self.decide(b, id, "reference", &reason),
                 }
             }
-            Lowered::Kernel { .. } => {
+            planc_ops::Lowered::Kernel { .. } => {
                 self.decide(b, id, "reference", "the result's extents are known only after it ran")
             }
-            Lowered::Reference => self.decide(b, id, "reference", "the operator has no kernel for these operands"),
+            planc_ops::Lowered::Reference => {
+                self.decide(b, id, "reference", "the operator has no kernel for these operands")
+            }
         }
         if row.eval.is_none() || node.epilogue().is_some() {
             return Err(OpError::unsupported("neither kernel nor reference evaluation"));
@@ -251,17 +271,17 @@ impl Compiler {
     }
 
     /// Builds the bodies of a control-flow node.
-    fn control(&mut self, b: &mut Builder<'_>, id: NodeId) -> Result<(), OpError> {
+    fn control(&mut self, b: &mut Builder<'_>, select: &mut dyn Select, id: NodeId) -> Result<(), OpError> {
         let node = b.graph.node(id);
         let mut inputs: Vec<Option<ValueIx>> = node.inputs().iter().map(|v| v.map(|v| self.value(b, v))).collect();
         let body = |name: &str| {
             let found = node.subgraphs.iter().find(|s| &*s.name == name);
             found.ok_or_else(|| OpError::attribute(format!("attribute {name} is missing")))
         };
-        let build = |c: &mut Compiler, b: &mut Builder<'_>, s: &Subgraph| {
+        let mut build = |c: &mut Compiler, b: &mut Builder<'_>, s: &Subgraph| {
             let inner: Vec<ValueId> = s.captures.iter().map(|c| c.inner).collect();
             let bound = b.bound.clone();
-            let program = c.program(&s.graph, &bound, &inner);
+            let program = c.program(&s.graph, select, &bound, &inner);
             let outer: Vec<Option<ValueIx>> =
                 s.captures.iter().map(|capture| Some(c.value(b, capture.outer))).collect();
             (program, outer)
@@ -334,7 +354,8 @@ impl Builder<'_> {
         ix
     }
 
-    pub(crate) fn dtype(&self, v: ValueId) -> Option<DType> {
+    /// The element type of a tensor.
+    pub fn dtype(&self, v: ValueId) -> Option<DType> {
         self.graph.tensor_type(v).map(|t| t.dtype)
     }
 
