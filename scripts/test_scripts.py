@@ -8,11 +8,15 @@ import unittest
 
 import numpy as np
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "conformance"))
+
 import check_licences
 import equivalence
 import flip_bytes
 import malformed
 import process
+import run as conformance
+import suites
 
 
 def python(code, limit_s=20, **limits):
@@ -141,6 +145,42 @@ class Comparison(unittest.TestCase):
         draw = [equivalence.seeded("a", 1).random(), equivalence.seeded("a", 1).random(), equivalence.seeded("a", 2).random()]
         self.assertEqual(draw[0], draw[1])
         self.assertNotEqual(draw[0], draw[2])
+
+
+class Conformance(unittest.TestCase):
+    def compare(self, got, want, rtol=1e-3, atol=1e-7, random=False):
+        case = suites.Case("x", pathlib.Path(), [], rtol, atol, [], random)
+        return conformance.difference(np.asarray(got), np.asarray(want), case)
+
+    def test_numbers_are_held_to_the_tolerances_of_their_case(self):
+        want = np.array([1.0, np.nan, np.inf, 0.0], np.float32)
+        self.assertIsNone(self.compare(want + np.float32(5e-8), want))
+        self.assertIn("2 of 4", self.compare(np.array([1.1, 0.0, np.inf, 0.0], np.float32), want))
+        self.assertIsNone(self.compare(np.array([1, 2]), np.array([1, 2])))
+        self.assertIn("expected", self.compare(np.array([1, 2**60 + 1]), np.array([1, 2**60])))
+
+    def test_types_and_shapes_count_even_where_values_are_random(self):
+        self.assertIsNone(self.compare(np.zeros(3), np.ones(3), random=True))
+        self.assertIsNotNone(self.compare(np.zeros(3), np.ones(3, np.float32), random=True))
+        self.assertIsNotNone(self.compare(np.zeros((1, 3)), np.zeros(3), random=True))
+
+    def test_sequences_and_optionals_are_compared_inside(self):
+        case = suites.Case("x", pathlib.Path(), [], 0, 0, [], False)
+        a, b = np.zeros(2), np.ones(2)
+        self.assertIsNone(conformance.difference([a, b], [a, b], case))
+        self.assertIn("element 1", conformance.difference([a, a], [a, b], case))
+        self.assertIsNotNone(conformance.difference([a], [a, b], case))
+        self.assertIsNotNone(conformance.difference(None, a, case))
+        self.assertIsNone(conformance.difference(None, None, case))
+
+    def test_both_directions_of_the_expectations_fail(self):
+        self.assertIsNone(conformance.fault("pass", "", "pass"))
+        self.assertIsNone(conformance.fault("unsupported", "no X", "unsupported"))
+        for verdict, expected in (("pass", "mismatch"), ("mismatch", "pass"), ("crash", "unsupported")):
+            self.assertIsNotNone(conformance.fault(verdict, "", expected))
+
+    def test_the_checked_in_expectations_are_well_formed(self):
+        self.assertTrue(set(conformance.load_expectations().values()) <= set(conformance.LISTED))
 
 
 class TestData(unittest.TestCase):
