@@ -41,6 +41,9 @@ pub const TARGETS: &[Target] = &[
     Target { name: "aarch64", about: "aarch64 with Advanced SIMD" },
 ];
 
+/// The target of models that are run on a CUDA device without a plan.
+pub const CUDA: &str = "cuda:sm_80";
+
 /// The name that stands for the target of the host.
 pub const NATIVE: &str = "native";
 

@@ -342,7 +342,9 @@ impl From<OpenError> for CliError {
             OpenError::Format(e) => e.into(),
             OpenError::Map(MapError::Allocate { .. }) => CliError::new(Fault::Resources, e.to_string()),
             OpenError::Map(_) => CliError::new(Fault::PlanFile, e.to_string()),
-            OpenError::Manifest(_) | OpenError::Code { .. } => CliError::new(Fault::PlanMalformed, e.to_string()),
+            OpenError::Manifest(_) | OpenError::Code { .. } | OpenError::Device { .. } => {
+                CliError::new(Fault::PlanMalformed, e.to_string())
+            }
         }
     }
 }

@@ -9,7 +9,8 @@ use crate::reference::OpTable;
 use crate::report::{self, Progress};
 use planc_kernels::isa::Tier;
 use planc_plan::container::{MAGIC, SectionKind};
-use planc_runtime::{OpenOptions, Plan, Session, SessionOptions};
+use planc_runtime::cuda::{Driver, LibCuda};
+use planc_runtime::{OpenOptions, Plan, Session, SessionError, SessionOptions};
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
@@ -59,7 +60,7 @@ pub struct Opened {
     pub plan: Arc<Plan>,
     /// Milliseconds it took to compile, for a model.
     pub compile_ms: Option<f64>,
-    /// Milliseconds it took to open.
+    /// Milliseconds it took to open, and to make it ready to run.
     pub load_ms: f64,
 }
 
@@ -85,14 +86,55 @@ pub fn open(path: &Path, flags: &Compilation, check_weights: bool, quiet: bool) 
     Ok(Opened { plan: Arc::new(plan), compile_ms: Some(compile_ms), load_ms: ms(started.elapsed()) })
 }
 
-/// A session over `plan` as the flags ask.
+/// The plan at `path`, or of the model there, and a session over it as the flags ask.
 ///
 /// # Errors
-/// When the device or the instruction set is not there, or threads cannot be started.
-pub fn session(plan: &Arc<Plan>, flags: &Execution, max_memory: Option<usize>) -> Result<Session, CliError> {
-    if flags.device == Device::Cuda {
-        return Err(CliError::new(Fault::Machine, "the plan has no code for CUDA devices").help("use --device cpu"));
+/// Those of opening and compiling; when the device or the instruction set is not there, or threads cannot be started.
+pub fn ready(
+    path: &Path,
+    flags: &Compilation,
+    execution: &Execution,
+    quiet: bool,
+) -> Result<(Opened, Session), CliError> {
+    // Looked for before anything is compiled for it.
+    let driver = if execution.device == Some(Device::Cuda) { Some(driver()?) } else { None };
+    let mut flags = flags.clone();
+    if driver.is_some() && flags.target.is_empty() {
+        flags.target.push(driver::CUDA.into());
     }
+    let mut opened = open(path, &flags, execution.check_weights, quiet)?;
+    let started = Instant::now();
+    let session = session(&opened.plan, execution, flags.max_memory, driver)?;
+    opened.load_ms += ms(started.elapsed());
+    Ok((opened, session))
+}
+
+/// The CUDA device of this machine.
+fn driver() -> Result<Arc<dyn Driver>, CliError> {
+    let opened = LibCuda::open().map_err(|e| CliError::new(Fault::Machine, e.to_string()).help("use --device cpu"))?;
+    Ok(Arc::new(opened))
+}
+
+/// A session over `plan` as the flags ask.
+fn session(
+    plan: &Arc<Plan>,
+    flags: &Execution,
+    max_memory: Option<usize>,
+    driver: Option<Arc<dyn Driver>>,
+) -> Result<Session, CliError> {
+    let unfit = |message: String, help: &str| Err(CliError::new(Fault::Machine, message).help(help));
+    let archs: Vec<String> = plan.device_archs().map(|a| a.to_string()).collect();
+    match (flags.device, archs.is_empty()) {
+        (Some(Device::Cuda), true) => {
+            return unfit("the plan has no code for CUDA devices".into(), "use --device cpu");
+        }
+        (Some(Device::Cpu), false) => {
+            let message = format!("the plan is for CUDA devices ({})", archs.join(", "));
+            return unfit(message, "compile the model for a CPU target");
+        }
+        _ => {}
+    }
+    let driver = if archs.is_empty() { None } else { Some(driver.map_or_else(self::driver, Ok)?) };
     let tier = match &flags.cpu_features {
         None => Tier::detect(),
         Some(name) => Tier::mask(name).ok_or_else(|| {
@@ -103,8 +145,15 @@ pub fn session(plan: &Arc<Plan>, flags: &Execution, max_memory: Option<usize>) -
     };
     let memory_limit = max_memory.unwrap_or_else(machine::memory_limit);
     let options = SessionOptions { threads: flags.threads, tier, memory_limit, data_only: flags.data_only };
-    Session::new(plan.clone(), options, Arc::new(OpTable))
-        .map_err(|e| CliError::new(Fault::Resources, format!("cannot start the threads: {e}")))
+    let reference = Arc::new(OpTable);
+    let session = match driver {
+        None => Session::new(plan.clone(), options, reference),
+        Some(driver) => Session::on_device(plan.clone(), options, reference, driver),
+    };
+    session.map_err(|e| match e {
+        SessionError::Threads(_) => CliError::new(Fault::Resources, e.to_string()),
+        SessionError::Device(_) => CliError::new(Fault::Machine, e.to_string()),
+    })
 }
 
 /// Whether the plan holds native code.

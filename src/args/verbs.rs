@@ -79,9 +79,9 @@ pub struct Execution {
     /// Threads of one inference
     #[arg(long, value_name = "N", default_value = "1", value_parser = values::threads)]
     pub threads: usize,
-    /// Device
-    #[arg(long, value_name = "NAME", default_value = "cpu")]
-    pub device: Device,
+    /// Device; what the plan was compiled for, unless given
+    #[arg(long, value_name = "NAME")]
+    pub device: Option<Device>,
     /// Best instruction set to use: scalar, avx2, avx512, avx512vnni or neon
     #[arg(long, value_name = "NAME")]
     pub cpu_features: Option<String>,

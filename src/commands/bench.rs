@@ -82,11 +82,9 @@ const MAX_ITERATIONS: usize = 10_000_000;
 /// Those of compiling and opening, of the inputs, and of the runs.
 pub fn run(args: &Bench) -> Outcome {
     let path = args.subject.file();
-    let opened = source::open(&path, &args.compilation, args.execution.check_weights, args.json)?;
+    let (opened, session) = source::ready(&path, &args.compilation, &args.execution, args.json)?;
     let decls: Vec<&ValueDecl> = opened.plan.inputs().collect();
-    let started = Instant::now();
-    let session = source::session(&opened.plan, &args.execution, args.compilation.max_memory)?;
-    let load_ms = opened.load_ms + ms(started.elapsed());
+    let load_ms = opened.load_ms;
     let mut flags = args.inputs.clone();
     // Times rarely depend on values: made-up inputs do where none are given.
     if flags.inputs.is_none() && flags.input.is_empty() && flags.load_inputs.is_none() {

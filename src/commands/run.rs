@@ -37,9 +37,8 @@ struct Report {
 /// Those of compiling and opening, of the inputs, and of the run.
 pub fn run(args: &Run) -> Outcome {
     let path = args.subject.file();
-    let opened = source::open(&path, &args.compilation, args.execution.check_weights, args.json)?;
+    let (opened, session) = source::ready(&path, &args.compilation, &args.execution, args.json)?;
     let decls: Vec<&ValueDecl> = opened.plan.inputs().collect();
-    let session = source::session(&opened.plan, &args.execution, args.compilation.max_memory)?;
     let given = inputs::collect(&decls, &args.inputs)?;
     let views: Vec<View<'_>> = given.tensors.iter().map(Tensor::view).collect();
     let started = Instant::now();

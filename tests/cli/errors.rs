@@ -32,7 +32,6 @@ fn text() {
         "run {}/mlp.onnx",
         "run {}/mlp.onnx --input nosuch={}/x.npy",
         "run {}/mlp.onnx --inputs {}/nosuch",
-        "run {}/mlp.onnx --random 1 --device cuda",
         "run {}/mlp.onnx --random 1 --cpu-features mmx",
         "run {}/mlp.onnx --random 1 --ref {}",
         "inspect {}/bad.ir",
@@ -44,6 +43,17 @@ fn text() {
         let _ = writeln!(shown, "$ planc {}\n{}", line.replace("{}", "FOLDER"), ran.shown(at));
     }
     insta::assert_snapshot!(shown);
+}
+
+/// A machine without a GPU says in one line what is missing; one with a GPU runs the model.
+#[test]
+fn a_missing_device_is_named() {
+    let ran = planc_at("run {} --random 1 --device cuda", &model("mlp"));
+    if ran.code != 0 {
+        assert_eq!((ran.code, ran.stdout.as_str()), (5, ""), "{}", ran.stderr);
+        let first = ran.stderr.lines().next().unwrap_or_default();
+        assert!(first.starts_with("error[E0711]: ") && first.contains("CUDA"), "{}", ran.stderr);
+    }
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! What can go wrong when a plan is opened or run.
 
+use crate::cuda::DriverError;
 use crate::map::MapError;
-use planc_plan::container::{FormatError, TargetId};
+use crate::pool::PoolError;
+use planc_plan::container::{FormatError, PtxArch, TargetId};
 use planc_plan::program::ManifestError;
 
 /// Why a plan cannot be opened.
@@ -24,6 +26,25 @@ pub enum OpenError {
         /// What is wrong.
         message: String,
     },
+    /// A PTX section does not fit the manifest.
+    #[error("section ptx {arch}: {message}")]
+    Device {
+        /// The section's architecture.
+        arch: PtxArch,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+/// Why there is no session.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The threads cannot be started.
+    #[error("cannot start the threads: {0}")]
+    Threads(#[from] PoolError),
+    /// The device cannot be used.
+    #[error(transparent)]
+    Device(#[from] DriverError),
 }
 
 /// Why a run failed.

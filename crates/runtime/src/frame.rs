@@ -2,6 +2,7 @@
 
 use crate::arena::Placement;
 use crate::code;
+use crate::cuda::DeviceFrame;
 use crate::error::RunError;
 use crate::plan::Weight;
 use crate::session::{Profile, Session, StepTime, Workspace};
@@ -32,6 +33,8 @@ enum Data<'a> {
     Buffer(AlignedBuf),
     /// Those of another value.
     Same(u32),
+    /// On the device only.
+    Device,
 }
 
 /// A value that exists.
@@ -49,6 +52,7 @@ pub(crate) struct Frame<'a> {
     placement: &'a Placement,
     arena: Arena,
     slots: Vec<Option<Slot<'a>>>,
+    device: Option<DeviceFrame<'a>>,
 }
 
 /// The arena of a frame. All access goes through ranges of one [`Placement`].
@@ -114,8 +118,22 @@ impl<'s> Run<'s> {
         }
         let memory = workspace.arena.as_mut().map(AlignedBuf::as_mut_slice).unwrap_or_default();
         let arena = Arena { base: memory.as_mut_ptr(), len: memory.len() };
-        let mut frame = Frame { run: self, program, index, symbols, placement: &placement, arena, slots: vec![] };
+        let device = match &self.session.device {
+            Some(device) => {
+                let sizes: Vec<usize> = inputs.iter().map(|v| v.bytes().len()).collect();
+                let of = (program, plan.prepared(index));
+                let memory = std::mem::take(&mut workspace.device);
+                let frame = DeviceFrame::new(device, of, &placement.slots, total, &sizes, memory);
+                Some(frame.map_err(|e| RunError::Memory { step: "start".into(), message: e.to_string() })?)
+            }
+            None => None,
+        };
+        let mut frame =
+            Frame { run: self, program, index, symbols, placement: &placement, arena, slots: vec![], device };
         let result = frame.start(inputs).and_then(|()| frame.steps(&mut workspace)).and_then(|()| frame.finish());
+        if let Some(device) = frame.device.take() {
+            workspace.device = device.into_memory();
+        }
         drop(frame);
         self.session.give_workspace(workspace);
         result
@@ -167,6 +185,9 @@ impl<'a> Frame<'a> {
                 if slot.as_ref().is_some_and(|s| matches!(s.data, Data::Tensor(_) | Data::Buffer(_))) {
                     *slot = None;
                 }
+                if let Some(device) = &mut self.device {
+                    device.release(*v);
+                }
             }
         }
         Ok(())
@@ -178,6 +199,15 @@ impl<'a> Frame<'a> {
             && let Storage::Alias(of) = self.program.values[out as usize].storage
         {
             return self.alias(out, of).map_err(wrong);
+        }
+        if self.device.is_some() {
+            if let Action::Kernel { code: Some(code), .. } = &step.action {
+                return self.launch(step, *code).map_err(wrong);
+            }
+            self.fetch(&step.inputs).map_err(wrong)?;
+            for v in step.outputs.iter().flatten() {
+                self.device.as_mut().expect("there is one, as just checked").wrote_on_host(*v);
+            }
         }
         match &step.action {
             Action::Kernel { kernel: Kernel::Reference(r), epilogue: None, .. } => {
@@ -351,6 +381,7 @@ impl<'a> Frame<'a> {
             Data::Tensor(t) => t.view().data(),
             Data::Buffer(b) => ViewData::Bytes(b.as_ref()),
             Data::Same(of) => self.data(*of),
+            Data::Device => ViewData::Bytes(&[]),
         }
     }
 
@@ -377,7 +408,76 @@ impl<'a> Frame<'a> {
         })
     }
 
-    fn finish(&self) -> Result<Vec<Tensor>, RunError> {
+    /// Runs a step on the device.
+    fn launch(&mut self, step: &'a Step, code: u32) -> Result<(), String> {
+        let mut lens = Vec::with_capacity(step.outputs.len());
+        for out in &step.outputs {
+            let Some(v) = *out else {
+                lens.push(0);
+                continue;
+            };
+            let decl = &self.program.values[v as usize];
+            let (shape, data) = match (&self.placement.shapes[v as usize], self.placement.slots[v as usize]) {
+                (Some(shape), Some((offset, len))) => (Cow::Borrowed(&shape[..]), Data::Arena(offset, len)),
+                _ => {
+                    let shape = decl.shape.as_deref().and_then(|d| self.symbols.shape(d));
+                    let shape = shape.ok_or_else(|| format!("the extents of {:?} are not known", decl.name))?;
+                    (Cow::Owned(shape), Data::Device)
+                }
+            };
+            let len = decl.layout.stored_bytes(decl.dtype, &shape);
+            let limit = self.run.session.options.memory_limit;
+            let len = len.filter(|n| *n <= limit);
+            lens.push(len.ok_or_else(|| format!("a value of {}{shape:?} is beyond {limit} bytes", decl.dtype))?);
+            self.slots[v as usize] = Some(Slot { shape, data });
+        }
+        let Some(mut device) = self.device.take() else { return Err("this is a bug: there is no device".into()) };
+        let host = |v: u32| match self.data(v) {
+            ViewData::Bytes(b) => b,
+            ViewData::Strings(_) => &[],
+        };
+        let result = device.launch(step, code, &self.symbols, &host, &lens);
+        self.device = Some(device);
+        result
+    }
+
+    /// Copies those of `values` that only the device has.
+    fn fetch(&mut self, values: &[Option<u32>]) -> Result<(), String> {
+        let Some(mut device) = self.device.take() else { return Ok(()) };
+        let result = self.fetch_from(&mut device, values);
+        self.device = Some(device);
+        result
+    }
+
+    fn fetch_from(&mut self, device: &mut DeviceFrame<'a>, values: &[Option<u32>]) -> Result<(), String> {
+        let root = &self.run.session.plan.prepared(self.index).root;
+        for v in values.iter().flatten() {
+            let v = root[*v as usize];
+            if !device.is_away(v) {
+                continue;
+            }
+            let slot = self.slot(v);
+            if let Data::Arena(offset, len) = slot.data {
+                // SAFETY: the range is that of a value that is alive and of which the host has no bytes yet; no slice of
+                // it exists, since slices live no longer than a step.
+                device.download(v, unsafe { self.arena.slice_mut(offset, len) }).map_err(|e| e.to_string())?;
+                continue;
+            }
+            let (decl, shape) = (self.decl(v), slot.shape.to_vec());
+            let len = decl.layout.stored_bytes(decl.dtype, &shape).ok_or("the value is too large")?;
+            let mut bytes = AlignedBuf::zeroed(len);
+            device.download(v, bytes.as_mut_slice()).map_err(|e| e.to_string())?;
+            let tensor = Tensor::from_bytes(decl.dtype, shape, Bytes::new(bytes)).map_err(|e| e.to_string())?;
+            if let Some(slot) = &mut self.slots[v as usize] {
+                slot.data = Data::Tensor(tensor);
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<Vec<Tensor>, RunError> {
+        let outputs: Vec<Option<u32>> = self.program.outputs.iter().map(|v| Some(*v)).collect();
+        self.fetch(&outputs).map_err(|message| RunError::Step { step: "end".into(), message })?;
         self.program
             .outputs
             .iter()

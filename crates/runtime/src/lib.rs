@@ -3,7 +3,8 @@
 //! [`Plan::open`] maps and checks a file; [`Session::run`] runs it, from several threads at once if they like. Weights
 //! are read where the file is mapped. Buffers whose extents follow from the inputs' extents lie in one arena; what is
 //! known only after a step ran is allocated then. Operators that have no kernel are evaluated by whoever implements
-//! [`ReferenceOps`], so that this crate knows no operator.
+//! [`ReferenceOps`], so that this crate knows no operator. A plan for a device runs through whoever implements
+//! [`cuda::Driver`]; steps without a launch run here as they do on CPUs.
 //!
 //! Deliberately absent: compilation, protobuf, command-line talk, files other than plans.
 #![allow(unsafe_code, reason = "maps files, hands out disjoint parts of an arena, shares work between threads")]
@@ -11,6 +12,7 @@
 mod arena;
 mod code;
 mod control;
+pub mod cuda;
 mod error;
 mod frame;
 pub mod map;
@@ -19,6 +21,6 @@ pub mod pool;
 mod session;
 mod symbols;
 
-pub use error::{OpenError, RunError};
+pub use error::{OpenError, RunError, SessionError};
 pub use plan::{OpenOptions, Plan};
 pub use session::{NoReference, Profile, ReferenceOps, Session, SessionOptions, StepTime};

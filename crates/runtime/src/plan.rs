@@ -3,7 +3,8 @@
 use crate::error::OpenError;
 use crate::map::{CodeMap, PlanBytes};
 use planc_plan::code::CodeTable;
-use planc_plan::container::{Container, SectionKind, TargetId};
+use planc_plan::container::{Container, PtxArch, SectionKind, TargetId};
+use planc_plan::launch::{DeviceStep, Module};
 use planc_plan::program::{Action, Manifest, Program, Storage, ValueDecl};
 use planc_tensor::{Bytes, Dim, Tensor};
 use std::ops::Range;
@@ -24,6 +25,18 @@ pub struct Plan {
     manifest: Manifest,
     prepared: Vec<Prepared>,
     code: Vec<CodeSection>,
+    device: Vec<DeviceSection>,
+}
+
+/// A PTX section whose hash and table were checked.
+#[derive(Debug)]
+pub(crate) struct DeviceSection {
+    /// What it needs.
+    pub(crate) arch: PtxArch,
+    /// How each step is launched.
+    pub(crate) steps: Vec<DeviceStep>,
+    /// Where the module's text is in the plan.
+    text: Range<usize>,
 }
 
 /// A code section whose hash and table were checked.
@@ -89,7 +102,8 @@ impl Plan {
         let weights = all.slice(weights.start, weights.len()).expect("this is a bug: the container checked the range");
         let prepared = manifest.programs.iter().map(|p| Prepared::new(p, &weights)).collect();
         let code = code_sections(&container, &manifest)?;
-        Ok(Plan { bytes, manifest, prepared, code })
+        let device = device_sections(&container, &manifest)?;
+        Ok(Plan { bytes, manifest, prepared, code, device })
     }
 
     /// What the plan runs.
@@ -134,6 +148,20 @@ impl Plan {
         Some((map, section.table.clone()))
     }
 
+    /// The architectures of CUDA devices that the plan has kernels for; none when it is for CPUs.
+    pub fn device_archs(&self) -> impl Iterator<Item = PtxArch> {
+        self.device.iter().map(|s| s.arch)
+    }
+
+    pub(crate) fn device_sections(&self) -> &[DeviceSection] {
+        &self.device
+    }
+
+    /// The module of a section.
+    pub(crate) fn device_text(&self, section: &DeviceSection) -> &str {
+        std::str::from_utf8(&self.bytes()[section.text.clone()]).expect("this is a bug: the text was checked")
+    }
+
     pub(crate) fn prepared(&self, program: usize) -> &Prepared {
         &self.prepared[program]
     }
@@ -160,6 +188,20 @@ fn code_sections(container: &Container<'_>, manifest: &Manifest) -> Result<Vec<C
             return Err(wrong(format!("has {} functions, the manifest names {needed}", table.len())));
         }
         sections.push(CodeSection { target, table, range: entry.range.clone() });
+    }
+    Ok(sections)
+}
+
+/// The PTX sections, each of which has every entry that the manifest names.
+fn device_sections(container: &Container<'_>, manifest: &Manifest) -> Result<Vec<DeviceSection>, OpenError> {
+    let mut sections = vec![];
+    for entry in container.sections() {
+        let SectionKind::Ptx(arch) = entry.kind else { continue };
+        let Some(bytes) = container.section(entry.kind) else { continue };
+        let wrong = |e: planc_plan::launch::LaunchError| OpenError::Device { arch, message: e.to_string() };
+        let module = Module::parse(bytes, manifest).map_err(wrong)?;
+        let start = entry.range.end - module.text.len();
+        sections.push(DeviceSection { arch, steps: module.steps, text: start..entry.range.end });
     }
     Ok(sections)
 }

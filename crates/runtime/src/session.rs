@@ -2,10 +2,11 @@
 
 use crate::arena::{Placement, place};
 use crate::code::Code;
-use crate::error::RunError;
+use crate::cuda::{Device, DeviceMemory, Driver};
+use crate::error::{RunError, SessionError};
 use crate::frame::Run;
 use crate::plan::Plan;
-use crate::pool::{PoolError, ThreadPool};
+use crate::pool::ThreadPool;
 use crate::symbols::Symbols;
 use planc_kernels::dispatch::Scratch;
 use planc_kernels::isa::{Isa, Tier};
@@ -73,6 +74,7 @@ pub type Profile = Vec<StepTime>;
 pub(crate) struct Workspace {
     pub(crate) arena: Option<AlignedBuf>,
     pub(crate) scratch: Scratch,
+    pub(crate) device: DeviceMemory,
 }
 
 /// A plan ready to run. Several threads may run it at once.
@@ -83,6 +85,8 @@ pub struct Session {
     pub(crate) pool: ThreadPool,
     /// Code of the plan that this machine may run.
     pub(crate) code: Option<Code>,
+    /// The device that runs steps with a launch.
+    pub(crate) device: Option<Device>,
     pub(crate) reference: Arc<dyn ReferenceOps>,
     workspaces: Mutex<Vec<Workspace>>,
     placements: Mutex<Vec<(usize, Symbols, Arc<Placement>)>>,
@@ -100,7 +104,30 @@ impl Session {
         plan: Arc<Plan>,
         options: SessionOptions,
         reference: Arc<dyn ReferenceOps>,
-    ) -> Result<Session, PoolError> {
+    ) -> Result<Session, SessionError> {
+        Session::build(plan, options, reference, None)
+    }
+
+    /// A session over a plan for a device, whose weights are copied there now.
+    ///
+    /// # Errors
+    /// When the device does not take the plan's kernels, or threads cannot be started.
+    pub fn on_device(
+        plan: Arc<Plan>,
+        options: SessionOptions,
+        reference: Arc<dyn ReferenceOps>,
+        driver: Arc<dyn Driver>,
+    ) -> Result<Session, SessionError> {
+        let device = Device::load(&plan, driver)?;
+        Session::build(plan, options, reference, Some(device))
+    }
+
+    fn build(
+        plan: Arc<Plan>,
+        options: SessionOptions,
+        reference: Arc<dyn ReferenceOps>,
+        device: Option<Device>,
+    ) -> Result<Session, SessionError> {
         let isa = Isa::at_most(options.tier);
         let code = if options.data_only { None } else { Code::load(&plan, isa.tier()) };
         Ok(Session {
@@ -108,6 +135,7 @@ impl Session {
             options,
             isa,
             code,
+            device,
             pool: ThreadPool::new(options.threads.max(1))?,
             reference,
             workspaces: Mutex::default(),
