@@ -4,27 +4,40 @@ use crate::isa::{Isa, Kernel, Simd};
 use crate::micro::PANEL;
 use crate::par::{Parallel, Shared, ranges};
 
-/// Where one output row or column comes from: `(1 - weight) x[low] + weight x[high]`.
+/// Where one output row or column comes from: `shares.0 x[low] + shares.1 x[high]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sample {
     /// First input.
     pub low: usize,
-    /// Second input.
+    /// Second input; not read when its share is 0.
     pub high: usize,
-    /// Share of the second.
-    pub weight: f32,
+    /// Shares of the two.
+    pub shares: (f32, f32),
 }
 
 impl Sample {
     /// Exactly one input, as nearest-neighbour resampling takes.
     pub fn nearest(at: usize) -> Self {
-        Self { low: at, high: at, weight: 0.0 }
+        Self { low: at, high: at, shares: (1.0, 0.0) }
+    }
+
+    /// The inputs around position `at`, which lies between 0 and `last`.
+    pub fn linear(at: f32, last: usize) -> Self {
+        let low = (at as usize).min(last);
+        let high = (low + 1).min(last);
+        // Halves at the last input are what onnxruntime takes.
+        let shares = if low == high { (0.5, 0.5) } else { (high as f32 - at, at - low as f32) };
+        Self { low, high, shares }
     }
 }
 
 /// Bilinear (or, with [`Sample::nearest`], nearest) resampling of `planes` images of `input` height and width.
 ///
 /// `unit` is the floats of a pixel: 1 for plain NCHW, 16 for NCHW16c (planes are then images times blocks).
+///
+/// A pixel is the sum of its four inputs times the products of their shares, upper row first, each operation rounded: the
+/// order of onnxruntime. Results are equal to its, and to each other on all tiers. Quantised models need that: where such
+/// a sum decides the scale or the rounding of what follows, the last bit of it can become a step.
 ///
 /// # Panics
 /// If a slice is too short or a sample lies outside the image.
@@ -74,34 +87,43 @@ impl Kernel for Task<'_> {
             let (top, bottom) = (&image[r.low * line..][..line], &image[r.high * line..][..line]);
             let from = row * self.columns.len() * self.unit;
             for (i, c) in self.columns.iter().enumerate() {
+                let (left, right) = c.shares;
+                let (upper, lower) = r.shares;
+                // An input without a share is not read: it may be infinite.
+                let terms = [
+                    (top, c.low, left * upper),
+                    (top, c.high, right * upper),
+                    (bottom, c.low, left * lower),
+                    (bottom, c.high, right * lower),
+                ];
+                let (line, at, share) = terms[0];
                 if self.unit == 1 {
-                    let upper = mix(top[c.low], top[c.high], c.weight);
-                    let lower = mix(bottom[c.low], bottom[c.high], c.weight);
+                    let mut sum = share * line[at];
+                    for (line, at, share) in &terms[1..] {
+                        if *share != 0.0 {
+                            sum += share * line[*at];
+                        }
+                    }
                     // SAFETY: the output pixel exists, and the row belongs to this task.
-                    unsafe { *self.y.add(from + i) = mix(upper, lower, r.weight) };
+                    unsafe { *self.y.add(from + i) = sum };
                     continue;
                 }
                 for lane in (0..PANEL).step_by(S::LANES) {
                     // SAFETY: samples were checked to lie inside the image; the output pixel exists.
                     unsafe {
-                        let at = |row: &[f32], p: usize| s.load(row.as_ptr().add(p * PANEL + lane));
-                        let blend = |a, b, t: f32| {
-                            // A weight of 0 must not turn an infinite neighbour into NaN.
-                            if t == 0.0 { a } else { s.fma(s.sub(b, a), s.splat(t), a) }
-                        };
-                        let upper = blend(at(top, c.low), at(top, c.high), c.weight);
-                        let lower = blend(at(bottom, c.low), at(bottom, c.high), c.weight);
-                        s.store(self.y.add(from + i * PANEL + lane), blend(upper, lower, r.weight));
+                        let mut sum = s.mul(s.splat(share), s.load(line.as_ptr().add(at * PANEL + lane)));
+                        for (line, at, share) in &terms[1..] {
+                            if *share != 0.0 {
+                                let x = s.load(line.as_ptr().add(at * PANEL + lane));
+                                sum = s.add(sum, s.mul(s.splat(*share), x));
+                            }
+                        }
+                        s.store(self.y.add(from + i * PANEL + lane), sum);
                     }
                 }
             }
         }
     }
-}
-
-#[inline(always)]
-fn mix(a: f32, b: f32, t: f32) -> f32 {
-    if t == 0.0 { a } else { a + (b - a) * t }
 }
 
 #[cfg(test)]
@@ -116,12 +138,7 @@ mod tests {
         (0..output)
             .map(|o| {
                 let at = ((o as f32 + 0.5) * input as f32 / output as f32 - 0.5).clamp(0.0, input as f32 - 1.0);
-                let low = at as usize;
-                if nearest {
-                    Sample::nearest(at.round() as usize)
-                } else {
-                    Sample { low, high: (low + 1).min(input - 1), weight: at - low as f32 }
-                }
+                if nearest { Sample::nearest(at.round() as usize) } else { Sample::linear(at, input - 1) }
             })
             .collect()
     }
@@ -140,9 +157,10 @@ mod tests {
                         for (r, c) in rows.iter().flat_map(|r| columns.iter().map(move |c| (r, c))) {
                             for lane in 0..unit {
                                 let at = |y: usize, u: usize| f64::from(x[((plane * h + y) * w + u) * unit + lane]);
-                                let (t, u) = (f64::from(r.weight), f64::from(c.weight));
-                                let line = |y| at(y, c.low) * (1.0 - u) + at(y, c.high) * u;
-                                want.push(line(r.low) * (1.0 - t) + line(r.high) * t);
+                                let wide = |(a, b): (f32, f32)| (f64::from(a), f64::from(b));
+                                let ((upper, lower), (left, right)) = (wide(r.shares), wide(c.shares));
+                                let line = |y| at(y, c.low) * left + at(y, c.high) * right;
+                                want.push(line(r.low) * upper + line(r.high) * lower);
                             }
                         }
                     }

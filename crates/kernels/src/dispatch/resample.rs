@@ -78,10 +78,6 @@ fn sample(spec: &Resize, i: usize, from: usize, to: usize, given: Option<f32>) -
             };
             Sample::nearest(at.clamp(0.0, last) as usize)
         }
-        _ => {
-            let at = at.clamp(0.0, last);
-            let low = at.floor();
-            Sample { low: low as usize, high: (low + 1.0).min(last) as usize, weight: at - low }
-        }
+        _ => Sample::linear(at.clamp(0.0, last), from - 1),
     }
 }

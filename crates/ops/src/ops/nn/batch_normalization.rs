@@ -4,7 +4,7 @@
 use crate::floats::{narrow, widen};
 use crate::{AttrDef, AttrKind, EvalCx, InferCx, OpDef, OpError, Param, TypeSet, Upgrade, UpgradeCx, operand};
 use planc_ir::{Graph, NodeBuilder, NodeId, OpName, ValueId};
-use planc_tensor::{Dim, Tensor, View};
+use planc_tensor::{DType, Dim, Tensor, View};
 
 /// The row of BatchNormalization.
 pub const OP: OpDef = OpDef {
@@ -148,8 +148,12 @@ fn decompose(graph: &mut Graph, id: NodeId) -> Result<Vec<Option<ValueId>>, Stri
     if params.iter().any(|p| p.len() != n) {
         return Err("the parameters have different lengths".into());
     }
-    let a: Vec<f64> = (0..n).map(|i| params[0][i] / (params[3][i] + eps).sqrt()).collect();
-    let b: Vec<f64> = (0..n).map(|i| params[1][i] - params[2][i] * a[i]).collect();
+    // Each operation is rounded to the data's type, in the order of onnxruntime: where a quantisation follows, the last
+    // bit of a factor decides over steps.
+    let r = |v: f64| if ty.dtype == DType::F32 { f64::from(v as f32) } else { v };
+    let inverse = |i: usize| r(1.0 / r(r(params[3][i] + eps).sqrt()));
+    let a: Vec<f64> = (0..n).map(|i| r(params[0][i] * inverse(i))).collect();
+    let b: Vec<f64> = (0..n).map(|i| r(params[1][i] - r(params[2][i] * a[i]))).collect();
     let mut shape = vec![1; rank - 1];
     shape[0] = n;
     let name = graph.value(out).name.to_string();
