@@ -163,14 +163,17 @@ impl Rows<'_> {
         } else if p == 2.0 {
             s.sqrt(self.fold(s, window, lane, s.zero(), |acc, v| s.fma(v, v, acc)))
         } else {
-            let power = |v: S::V, p: f32| {
-                let y = crate::vmath::exp(s, s.mul(s.splat(p), crate::vmath::log(s, v)));
-                s.select(s.eq(v, s.zero()), s.zero(), y)
-            };
-            let sum = self.fold(s, window, lane, s.zero(), |acc, v| s.add(acc, power(s.abs(v), p)));
-            power(sum, 1.0 / p)
+            let sum = self.fold(s, window, lane, s.zero(), |acc, v| s.add(acc, power(s, s.abs(v), p)));
+            power(s, sum, 1.0 / p)
         }
     }
+}
+
+/// `v` to the power `p`, for `v` not below zero.
+#[inline(always)]
+fn power<S: Simd>(s: S, v: S::V, p: f32) -> S::V {
+    let y = crate::vmath::exp(s, s.mul(s.splat(p), crate::vmath::log(s, v)));
+    s.select(s.eq(v, s.zero()), s.zero(), y)
 }
 
 #[inline(always)]

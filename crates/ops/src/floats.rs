@@ -4,7 +4,7 @@
 //! that one simple loop is right for every type.
 
 use crate::error::OpError;
-use planc_tensor::{DType, Tensor, View, bf16, f16};
+use planc_tensor::{DType, Tensor, View, bf16, bf16_from_f64, f16, f16_from_f64};
 
 /// The elements as f64; integers (i64 above 2^53 rounds) and booleans too.
 ///
@@ -50,8 +50,8 @@ pub fn narrow(dtype: DType, shape: &[usize], values: Vec<f64>) -> Result<Tensor,
     Ok(match dtype {
         DType::F32 => to!(f32, |v| v as f32),
         DType::F64 => Tensor::new(shape, values)?,
-        DType::F16 => to!(f16, f16::from_f64),
-        DType::BF16 => to!(bf16, bf16::from_f64),
+        DType::F16 => to!(f16, f16_from_f64),
+        DType::BF16 => to!(bf16, bf16_from_f64),
         DType::Bool => to!(bool, |v| v != 0.0),
         t => crate::dispatch_int!(t, T => to!(T, |v| v as T), return Err(OpError::type_(format!("does not give {t}")))),
     })

@@ -5,7 +5,7 @@
 
 use crate::OpError;
 use crate::minifloat;
-use planc_tensor::{Bytes, DType, Element, Tensor, View, bf16, f16};
+use planc_tensor::{Bytes, DType, Element, Tensor, View, bf16, bf16_from_f64, f16, f16_from_f64};
 
 /// A number of any element type, exactly.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -87,7 +87,7 @@ impl Scalar for f16 {
         Wide::Float(self.to_f64())
     }
     fn narrow(v: Wide) -> f16 {
-        f16::from_f32(f32::narrow(v))
+        f16_from_f64(f64::narrow(v))
     }
 }
 
@@ -96,7 +96,7 @@ impl Scalar for bf16 {
         Wide::Float(self.to_f64())
     }
     fn narrow(v: Wide) -> bf16 {
-        bf16::from_f32(f32::narrow(v))
+        bf16_from_f64(f64::narrow(v))
     }
 }
 

@@ -3,7 +3,7 @@
 use super::index::{flatten, indices};
 use super::scalar::{Scalar, cast, decode8, encode8};
 use super::{InterpError, Result, shape_error};
-use planc_tensor::{Bytes, DType, Tensor, View, bf16, element_count, f16};
+use planc_tensor::{Bytes, DType, Tensor, View, bf16, bf16_from_f64, element_count, f16, f16_from_f64};
 
 /// A tensor of numbers.
 #[derive(Clone, Debug)]
@@ -94,8 +94,8 @@ pub(super) fn write(dtype: DType, shape: &[usize], elements: Vec<Scalar>) -> Res
     let tensor = match dtype {
         DType::F32 => Tensor::new(shape, floats.iter().map(|v| *v as f32).collect()),
         DType::F64 => Tensor::new(shape, floats),
-        DType::F16 => Tensor::new(shape, floats.iter().map(|v| f16::from_f64(*v)).collect()),
-        DType::BF16 => Tensor::new(shape, floats.iter().map(|v| bf16::from_f64(*v)).collect()),
+        DType::F16 => Tensor::new(shape, floats.iter().map(|v| f16_from_f64(*v)).collect()),
+        DType::BF16 => Tensor::new(shape, floats.iter().map(|v| bf16_from_f64(*v)).collect()),
         d if d.is_float() => {
             let bytes: Option<Vec<u8>> = floats.iter().map(|v| encode8(d, *v)).collect();
             let bytes = bytes.ok_or_else(|| InterpError::Unsupported(format!("{d} is not interpreted")))?;

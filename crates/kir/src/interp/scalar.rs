@@ -2,7 +2,7 @@
 
 use super::{InterpError, Result};
 use crate::{BinOp, Expr, Inst, Num, UnOp};
-use planc_tensor::{DType, bf16, f16};
+use planc_tensor::{DType, bf16_from_f64, f16_from_f64};
 
 /// A number of some element type; the type is known from the context. Bools are integers 0 and 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -103,24 +103,13 @@ fn minifloat(dtype: DType) -> Option<Minifloat> {
     })
 }
 
-/// The f32 from which rounding to 16 bits gives what rounding `v` itself would: an inexact one is made odd (Boldo and
-/// Melquiond, "Emulation of a FMA and correctly rounded sums", 2008).
-fn to_odd(v: f64) -> f32 {
-    let nearest = v as f32;
-    if v.is_nan() || f64::from(nearest) == v {
-        return nearest;
-    }
-    let toward_zero = nearest.to_bits() - u32::from(f64::from(nearest).abs() > v.abs());
-    f32::from_bits(toward_zero | 1)
-}
-
 /// The element nearest to `v`, ties to even; 8-bit floats saturate.
 pub(super) fn round_float(dtype: DType, v: f64) -> Result<f64> {
     Ok(match dtype {
         DType::F64 => v,
         DType::F32 => f64::from(v as f32),
-        DType::F16 => f16::from_f32(to_odd(v)).to_f64(),
-        DType::BF16 => bf16::from_f32(to_odd(v)).to_f64(),
+        DType::F16 => f16_from_f64(v).to_f64(),
+        DType::BF16 => bf16_from_f64(v).to_f64(),
         _ => {
             let m = minifloat(dtype).ok_or_else(|| InterpError::Unsupported(format!("{dtype} is not interpreted")))?;
             if v.is_nan() || v == 0.0 {
