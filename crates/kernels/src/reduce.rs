@@ -16,12 +16,16 @@ pub enum Reduce {
     Mean,
     /// Product; 1 of nothing.
     Prod,
-    /// Largest; negative infinity of nothing.
+    /// Largest; negative infinity of nothing; NaN wins.
     Max,
-    /// Smallest; infinity of nothing.
+    /// Smallest; infinity of nothing; NaN wins.
     Min,
     /// Sum of squares.
     SumSquare,
+    /// Mean of squares; NaN of nothing.
+    MeanSquare,
+    /// Largest magnitude; negative infinity of nothing.
+    MaxAbs,
     /// Sum of magnitudes.
     L1,
     /// Square root of the sum of squares.
@@ -139,29 +143,75 @@ pub(crate) fn fold<S: Simd>(
 /// The sum of `map` of all elements, where `map(pad)` is 0.
 #[inline(always)]
 pub(crate) fn sum_of<S: Simd>(s: S, x: &[f32], pad: f32, map: impl Fn(S::V) -> S::V) -> f64 {
-    x.chunks(BLOCK).map(|block| f64::from(s.reduce_add(fold(s, block, (0.0, pad), &map, |a, b| s.add(a, b))))).sum()
+    let mut total = 0.0;
+    for block in x.chunks(BLOCK) {
+        total += f64::from(s.reduce_add(fold(s, block, (0.0, pad), &map, |a, b| s.add(a, b))));
+    }
+    total
 }
 
-/// The largest element, negative infinity of nothing.
+/// The largest element, negative infinity of nothing; of NaN it takes no notice.
 #[inline(always)]
 pub(crate) fn max_of<S: Simd>(s: S, x: &[f32]) -> f32 {
     const LOW: f32 = f32::NEG_INFINITY;
     s.reduce_max(fold(s, x, (LOW, LOW), |v| v, |a, b| s.max(a, b)))
 }
 
+/// The larger of an accumulator and a value; NaN if either is NaN: the vector maximum gives its second operand then.
+#[inline(always)]
+fn larger<S: Simd>(s: S, acc: S::V, v: S::V) -> S::V {
+    s.select(s.eq(acc, acc), s.max(acc, v), acc)
+}
+
+/// The smaller of an accumulator and a value; NaN if either is NaN.
+#[inline(always)]
+fn smaller<S: Simd>(s: S, acc: S::V, v: S::V) -> S::V {
+    s.select(s.eq(acc, acc), s.min(acc, v), acc)
+}
+
+/// The best of all lanes; NaN if any is NaN.
+#[inline(always)]
+fn extreme<S: Simd>(s: S, v: S::V, start: f32, better: impl Fn(f32, f32) -> bool) -> f32 {
+    let mut lanes = [start; 16];
+    // SAFETY: the array holds a vector of any tier.
+    unsafe { s.store(lanes.as_mut_ptr(), v) };
+    lanes.iter().fold(start, |best, v| if v.is_nan() || better(*v, best) { *v } else { best })
+}
+
+// Functions rather than closures of `contiguous`: what several arms call must be inlined to use the vectors of its caller.
+#[inline(always)]
+fn sum<S: Simd>(s: S, x: &[f32]) -> f64 {
+    sum_of(s, x, 0.0, |v| v)
+}
+
+#[inline(always)]
+fn squares<S: Simd>(s: S, x: &[f32]) -> f64 {
+    sum_of(s, x, 0.0, |v| s.mul(v, v))
+}
+
 #[inline(always)]
 fn contiguous<S: Simd>(s: S, op: Reduce, x: &[f32]) -> f32 {
-    let sum = || sum_of(s, x, 0.0, |v| v);
-    let squares = || sum_of(s, x, 0.0, |v| s.mul(v, v));
     match op {
-        Reduce::Sum => sum() as f32,
-        Reduce::Mean => (sum() / x.len() as f64) as f32,
-        Reduce::SumSquare => squares() as f32,
+        Reduce::Sum => sum(s, x) as f32,
+        Reduce::Mean => (sum(s, x) / x.len() as f64) as f32,
+        Reduce::SumSquare => squares(s, x) as f32,
+        Reduce::MeanSquare => (squares(s, x) / x.len() as f64) as f32,
+        // Zero, which pads the last vector, is below every other magnitude.
+        Reduce::MaxAbs => {
+            let top = fold(s, x, (f32::NEG_INFINITY, 0.0), |v| s.abs(v), |a, b| larger(s, a, b));
+            extreme(s, top, f32::NEG_INFINITY, |v, best| v > best)
+        }
         Reduce::L1 => sum_of(s, x, 0.0, |v| s.abs(v)) as f32,
-        Reduce::L2 => squares().sqrt() as f32,
-        Reduce::LogSum => sum().ln() as f32,
-        Reduce::Max => max_of(s, x),
-        Reduce::Min => s.reduce_min(fold(s, x, (f32::INFINITY, f32::INFINITY), |v| v, |a, b| s.min(a, b))),
+        Reduce::L2 => squares(s, x).sqrt() as f32,
+        Reduce::LogSum => sum(s, x).ln() as f32,
+        Reduce::Max => {
+            let top = fold(s, x, (f32::NEG_INFINITY, f32::NEG_INFINITY), |v| v, |a, b| larger(s, a, b));
+            extreme(s, top, f32::NEG_INFINITY, |v, best| v > best)
+        }
+        Reduce::Min => {
+            let least = fold(s, x, (f32::INFINITY, f32::INFINITY), |v| v, |a, b| smaller(s, a, b));
+            extreme(s, least, f32::INFINITY, |v, best| v < best)
+        }
         Reduce::Prod => {
             let mut lanes = [1.0f32; 16];
             let product = fold(s, x, (1.0, 1.0), |v| v, |a, b| s.mul(a, b));
@@ -198,8 +248,9 @@ unsafe fn strided<S: Simd>(s: S, op: Reduce, x: *const f32, len: usize, stride: 
         .fold(s.splat(f32::NEG_INFINITY), |top, i| s.max(top, row(i)));
     let mut total = s.zero();
     match op {
-        Reduce::Max => return fold_rows(s, len, f32::NEG_INFINITY, row, |a, v| s.max(a, v)),
-        Reduce::Min => return fold_rows(s, len, f32::INFINITY, row, |a, v| s.min(a, v)),
+        Reduce::Max => return fold_rows(s, len, f32::NEG_INFINITY, row, |a, v| larger(s, a, v)),
+        Reduce::MaxAbs => return fold_rows(s, len, f32::NEG_INFINITY, row, |a, v| larger(s, a, s.abs(v))),
+        Reduce::Min => return fold_rows(s, len, f32::INFINITY, row, |a, v| smaller(s, a, v)),
         Reduce::Prod => return fold_rows(s, len, 1.0, row, |a, v| s.mul(a, v)),
         _ => {}
     }
@@ -210,7 +261,7 @@ unsafe fn strided<S: Simd>(s: S, op: Reduce, x: *const f32, len: usize, stride: 
         for i in start..end {
             let v = row(i);
             part = match op {
-                Reduce::SumSquare | Reduce::L2 => s.fma(v, v, part),
+                Reduce::SumSquare | Reduce::MeanSquare | Reduce::L2 => s.fma(v, v, part),
                 Reduce::L1 => s.add(part, s.abs(v)),
                 Reduce::LogSumExp => s.add(part, vmath::exp(s, s.sub(v, top))),
                 _ => s.add(part, v),
@@ -220,7 +271,7 @@ unsafe fn strided<S: Simd>(s: S, op: Reduce, x: *const f32, len: usize, stride: 
         start = end;
     }
     match op {
-        Reduce::Mean => s.div(total, s.splat(len as f32)),
+        Reduce::Mean | Reduce::MeanSquare => s.div(total, s.splat(len as f32)),
         Reduce::L2 => s.sqrt(total),
         Reduce::LogSum => vmath::log(s, total),
         Reduce::LogSumExp => {
@@ -258,6 +309,8 @@ mod tests {
             Reduce::Max => x.fold(f64::NEG_INFINITY, f64::max),
             Reduce::Min => x.fold(f64::INFINITY, f64::min),
             Reduce::SumSquare => x.map(|v| v * v).sum(),
+            Reduce::MeanSquare => x.map(|v| v * v).sum::<f64>() / n,
+            Reduce::MaxAbs => x.fold(f64::NEG_INFINITY, |m, v| m.max(v.abs())),
             Reduce::L1 => x.map(f64::abs).sum(),
             Reduce::L2 => x.map(|v| v * v).sum::<f64>().sqrt(),
             Reduce::LogSum => sum.ln(),
@@ -281,7 +334,8 @@ mod tests {
             (2, 0, 1),
             (0, 4, 4),
         ];
-        for op in [R::Sum, R::Mean, R::Prod, R::Max, R::Min, R::SumSquare, R::L1, R::L2, R::LogSum, R::LogSumExp] {
+        let squares = [R::SumSquare, R::MeanSquare, R::MaxAbs, R::L1, R::L2];
+        for op in [R::Sum, R::Mean, R::Prod, R::Max, R::Min, R::LogSum, R::LogSumExp].into_iter().chain(squares) {
             for (outer, len, inner) in shapes {
                 // Positive numbers near 1 keep products and logarithms in range.
                 let x: Vec<f32> = Rng::new(9).vec(outer * len * inner).iter().map(|v| 1.0 + v / 50.0).collect();
@@ -296,6 +350,25 @@ mod tests {
                     |isa, par, y| reduce(isa, par, op, outer, len, inner, &x, y),
                     |tier, y| close(y, &want, 1e-5, &format!("{tier} {op:?} {outer}x{len}x{inner}")),
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn nan_wins() {
+        for op in [Reduce::Max, Reduce::Min, Reduce::MaxAbs] {
+            for (outer, len, inner) in [(1, 100, 1), (1, 5, 1), (1, 7, 33)] {
+                for at in 0..len {
+                    let mut x = Rng::new(3).vec(outer * len * inner);
+                    x[at * inner] = f32::NAN;
+                    every(
+                        outer * inner,
+                        |isa, par, y| reduce(isa, par, op, outer, len, inner, &x, y),
+                        |tier, y| {
+                            assert!(y[0].is_nan() && y[1..].iter().all(|v| v.is_finite()), "{tier} {op:?} at {at}");
+                        },
+                    );
+                }
             }
         }
     }
