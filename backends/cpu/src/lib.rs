@@ -20,7 +20,7 @@ pub struct Options {
     /// Processor families to generate code for. Without any, what only generated code computes is left to reference
     /// evaluations.
     pub targets: Vec<Target>,
-    /// Generate code for maps over f32 too where it can be, though precompiled kernels are faster; for tests.
+    /// Generate code for maps and reductions over f32 too where it can be, though precompiled kernels are faster; for tests.
     pub generate_f32: bool,
 }
 

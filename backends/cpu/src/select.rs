@@ -1,11 +1,11 @@
 //! Which kernel computes a node, and in what form it wants its weights.
 
-use crate::codegen::Functions;
+use crate::codegen::{self, Functions};
 use planc_ir::{NodeId, ValueId};
 use planc_kernels::conv::{self, Conv2d, TransposedConv};
 use planc_kernels::dispatch::{self, Form};
 use planc_kernels::gemm::pack_b;
-use planc_kir::{Conv, Expr, Gemm, Kernel, Rnn};
+use planc_kir::{Conv, Expr, Gemm, Inst, Kernel, ReduceOp, Reg, Rnn};
 use planc_lower::{Builder, Chosen, Compiler, Select};
 use planc_ops::OpError;
 use planc_plan::program::Action;
@@ -21,14 +21,44 @@ pub fn supports(kernel: &Kernel, epilogue: Option<&Expr>, inputs: &[Option<Form>
     {
         w.1 = Layout::ConvTransposed;
     }
-    dispatch::supports(kernel, epilogue, &inputs, outputs)
+    dispatch::supports(kernel, epilogue, &inputs, outputs) || generates(kernel, epilogue, &inputs, outputs)
+}
+
+/// Whether code is generated for a kernel, and is no worse than precompiled kernels for its parts.
+fn generates(kernel: &Kernel, epilogue: Option<&Expr>, inputs: &[Option<Form>], outputs: &[Option<Form>]) -> bool {
+    // 16-bit floats are widened as a whole rather than in each instruction.
+    let plain =
+        |f: &Option<Form>| f.is_some_and(|(t, l)| l == Layout::RowMajor && !matches!(t, DType::F16 | DType::BF16));
+    if !inputs.iter().chain(outputs).all(plain) || outputs.len() != 1 {
+        return false;
+    }
+    match kernel {
+        Kernel::Map(e) if epilogue.is_none() => codegen::declined(e).is_none() && !computes_f32(e),
+        // Extremes of f32 are faster in precompiled vectors, whose comparison is one instruction; global poolings run on
+        // channels in blocks.
+        Kernel::Reduce(r) if r.map.result_type() == DType::F32 => {
+            let extreme = matches!(r.op, ReduceOp::Max | ReduceOp::Min);
+            !extreme && r.axes != [2, 3] && codegen::declined_reduction(r, epilogue).is_none()
+        }
+        Kernel::Reduce(r) => codegen::declined_reduction(r, epilogue).is_none(),
+        _ => false,
+    }
+}
+
+/// Whether a program has arithmetic over f32, which precompiled kernels do in wider vectors.
+fn computes_f32(e: &Expr) -> bool {
+    let is_f32 = |r: Reg| e.type_of(r) == DType::F32;
+    e.insts().iter().any(|inst| match inst {
+        Inst::Arg(_) | Inst::Const(..) | Inst::Cast(..) => false,
+        _ => inst.operands().any(is_f32),
+    })
 }
 
 /// Chooses precompiled kernels, and generates code for what they do not compute.
 pub(crate) struct Selector {
     /// Generated functions so far.
     pub(crate) functions: Functions,
-    /// Generate code for maps over f32 too where it can be, though precompiled kernels are faster; for tests.
+    /// Generate code for maps and reductions over f32 too where it can be, though precompiled kernels are faster; for tests.
     pub(crate) generate_f32: bool,
 }
 
@@ -78,14 +108,10 @@ fn select(
         })
         .collect();
     let epilogue = node.epilogue().map(|e| e.expr.clone());
-    let generated = match &kernel {
-        Kernel::Map(expr) if epilogue.is_none() => generate(s, expr, &inputs, &outputs),
-        _ => None,
-    };
-    let code = match generated {
+    let code = match generate(s, &kernel, epilogue.as_ref(), &inputs, &outputs) {
         Some(Ok(number)) => {
             let types: Vec<&str> = inputs.iter().map(|f| f.map_or("-", |(t, _)| t.name())).collect();
-            c.decide(b, id, "generated code", &format!("no precompiled map of {}", types.join(", ")));
+            c.decide(b, id, "generated code", &format!("no precompiled {} of {}", kernel.name(), types.join(", ")));
             Some(number)
         }
         Some(Err(reason)) => return Ok(Chosen::Reference(reason)),
@@ -108,11 +134,12 @@ fn select(
     Ok(Chosen::Step { action: Action::Kernel { kernel, epilogue, code }, inputs })
 }
 
-/// The number of the function that computes a map which precompiled kernels do not; or why there is none. `None` when
-/// precompiled kernels do, or the operands are in no order that generated code walks.
+/// The number of the function that computes a map or reduction which precompiled kernels do not; or why there is none.
+/// `None` when precompiled kernels do, or the operands are in no order that generated code walks.
 fn generate(
     s: &mut Selector,
-    expr: &Expr,
+    kernel: &Kernel,
+    epilogue: Option<&Expr>,
     inputs: &[Option<Form>],
     outputs: &[Option<Form>],
 ) -> Option<Result<u32, String>> {
@@ -120,11 +147,16 @@ fn generate(
     if !inputs.iter().chain(outputs).all(row_major) || outputs.len() != 1 {
         return None;
     }
-    let precompiled = dispatch::supports(&Kernel::Map(expr.clone()), None, inputs, outputs);
-    if precompiled {
-        return if s.generate_f32 { s.functions.add(expr).ok().map(Ok) } else { None };
+    let precompiled = dispatch::supports(kernel, epilogue, inputs, outputs);
+    if precompiled && !s.generate_f32 {
+        return None;
     }
-    Some(s.functions.add(expr))
+    let made = match kernel {
+        Kernel::Map(expr) if epilogue.is_none() => s.functions.map(expr),
+        Kernel::Reduce(r) => s.functions.reduce(r, epilogue),
+        _ => return None,
+    };
+    if precompiled { made.ok().map(Ok) } else { Some(made) }
 }
 
 /// An operand of a step.

@@ -4,7 +4,7 @@
 //! with the operands at run time. [`Dim`] fields are extents or offsets that depend on symbolic dims; they are bound
 //! together with the operands' shapes. Each variant documents its operands as `[a, b, optional?] -> [out]`.
 
-use crate::Expr;
+use crate::{Expr, Inst};
 use planc_tensor::{Attr, DType, Dim};
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub enum Kernel {
     /// `[operands of expr...] -> [out]`: `expr` per element; operands broadcast to the result's shape.
     Map(Expr),
-    /// `[x] -> [out]`: reduction over axes.
+    /// `[operands of map...] -> [out]`: reduction over axes of the elements that `map` makes of the operands.
     Reduce(Reduce),
     /// `[x] -> [out i64]`: position of an extremum along an axis.
     ArgReduce(ArgReduce),
@@ -110,17 +110,33 @@ pub enum Kernel {
     Reference(Reference),
 }
 
-/// A reduction; an empty `axes` is the identity apart from the operation's own map (square, abs).
+/// A reduction of the elements that a program makes; an empty `axes` is the identity apart from the operation's own map
+/// (square, abs).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reduce {
     /// What is accumulated.
     pub op: ReduceOp,
-    /// Reduced axes of x, ascending. The result's shape either keeps them as 1 or drops them.
+    /// Reduced axes, ascending. The result's shape either keeps them as 1 or drops them.
     pub axes: Vec<usize>,
+    /// The program per element, before anything is accumulated; the operands broadcast together to what is reduced. The
+    /// result has its type.
+    pub map: Expr,
+}
+
+impl Reduce {
+    /// The reduction of one operand as it is.
+    pub fn plain(op: ReduceOp, dtype: DType, axes: Vec<usize>) -> Reduce {
+        Reduce { op, axes, map: Expr::identity(dtype) }
+    }
+
+    /// Whether the program is its only operand.
+    pub fn is_plain(&self) -> bool {
+        self.map.args().len() == 1 && matches!(self.map.insts(), [Inst::Arg(0)])
+    }
 }
 
 /// What a reduction accumulates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum ReduceOp {
     /// Sum.
     Sum,
@@ -142,6 +158,43 @@ pub enum ReduceOp {
     LogSum,
     /// Logarithm of the sum of exponentials, computed without overflow.
     LogSumExp,
+}
+
+impl ReduceOp {
+    /// Every operation.
+    pub const ALL: &'static [ReduceOp] = &[
+        ReduceOp::Sum,
+        ReduceOp::Mean,
+        ReduceOp::Prod,
+        ReduceOp::Max,
+        ReduceOp::Min,
+        ReduceOp::SumSquare,
+        ReduceOp::L1,
+        ReduceOp::L2,
+        ReduceOp::LogSum,
+        ReduceOp::LogSumExp,
+    ];
+
+    /// The name in the text form.
+    pub const fn name(self) -> &'static str {
+        match self {
+            ReduceOp::Sum => "sum",
+            ReduceOp::Mean => "mean",
+            ReduceOp::Prod => "prod",
+            ReduceOp::Max => "max",
+            ReduceOp::Min => "min",
+            ReduceOp::SumSquare => "sum_square",
+            ReduceOp::L1 => "l1",
+            ReduceOp::L2 => "l2",
+            ReduceOp::LogSum => "log_sum",
+            ReduceOp::LogSumExp => "log_sum_exp",
+        }
+    }
+
+    /// The operation with this name.
+    pub fn from_name(name: &str) -> Option<ReduceOp> {
+        ReduceOp::ALL.iter().copied().find(|o| o.name() == name)
+    }
 }
 
 /// Position of an extremum.

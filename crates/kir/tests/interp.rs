@@ -99,7 +99,7 @@ fn maps_broadcast() {
 #[test]
 fn reductions() {
     let x = f32s(&[2, 3], &[1.0, -2.0, 3.0, 4.0, 5.0, -6.0]);
-    let reduce = |op, axes: &[usize]| Kernel::Reduce(Reduce { op, axes: axes.to_vec() });
+    let reduce = |op, axes: &[usize]| Kernel::Reduce(Reduce::plain(op, DType::F32, axes.to_vec()));
     check(&reduce(ReduceOp::Sum, &[1]), &[&x], &[2], &[2.0, 3.0]);
     check(&reduce(ReduceOp::Sum, &[0]), &[&x], &[1, 3], &[5.0, 3.0, -3.0]);
     check(&reduce(ReduceOp::Mean, &[0, 1]), &[&x], &[], &[5.0 / 6.0]);
@@ -112,6 +112,14 @@ fn reductions() {
     check(&reduce(ReduceOp::LogSumExp, &[0]), &[&f32s(&[2], &[1000.0, 1000.0])], &[], &[1000.0 + 2f32.ln()]);
     check(&reduce(ReduceOp::Max, &[0]), &[&f32s(&[0], &[])], &[], &[f32::NEG_INFINITY]);
     assert!(run(&reduce(ReduceOp::Sum, &[2]), &[&x], DType::F32, &[2, 3]).is_err());
+    let mut b = ExprBuilder::new(&[DType::F32, DType::F32]);
+    let (a, c) = (b.arg(0), b.arg(1));
+    let product = b.binary(BinOp::Mul, a, c);
+    let dot = Kernel::Reduce(Reduce { op: ReduceOp::Sum, axes: vec![1], map: b.finish(product) });
+    check(&dot, &[&x, &f32s(&[3], &[1.0, 0.5, 2.0])], &[2], &[6.0, -5.5]);
+    check(&dot, &[&f32s(&[2, 1], &[1.0, 2.0]), &f32s(&[3], &[1.0, 0.5, 2.0])], &[2], &[3.5, 7.0]);
+    assert!(run(&dot, &[&x], DType::F32, &[2]).is_err());
+    assert!(run(&dot, &[&x, &f32s(&[2], &[1.0, 0.5])], DType::F32, &[2]).is_err());
     let arg = |max, last| Kernel::ArgReduce(ArgReduce { max, axis: 0, last });
     let ties = f32s(&[4], &[1.0, 3.0, 3.0, 1.0]);
     for (kernel, at) in [(arg(true, false), 1), (arg(true, true), 2), (arg(false, false), 0), (arg(false, true), 3)] {
@@ -404,7 +412,7 @@ fn kernels() -> impl Strategy<Value = Kernel> {
         prop_oneof![Just(Coordinate::HalfPixel), Just(Coordinate::AlignCorners), Just(Coordinate::CropAndResize)];
     let cell = prop_oneof![Just(Cell::Rnn), Just(Cell::Gru), Just(Cell::Lstm)];
     prop_oneof![
-        (reductions, sizes()).prop_map(|(op, axes)| Kernel::Reduce(Reduce { op, axes })),
+        (reductions, sizes()).prop_map(|(op, axes)| Kernel::Reduce(Reduce::plain(op, DType::F32, axes))),
         (any::<bool>(), small()).prop_map(|(max, axis)| Kernel::ArgReduce(ArgReduce { max, axis, last: max })),
         (any::<bool>(), any::<bool>()).prop_map(|(trans_a, trans_b)| Kernel::Gemm(Gemm {
             trans_a,

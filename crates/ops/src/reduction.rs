@@ -210,7 +210,7 @@ pub fn lower(cx: &LowerCx<'_>, op: ReduceOp) -> Lowered {
         return Lowered::Reference;
     };
     match reduced(&axes, cx.flag("noop_with_empty_axes"), rank) {
-        Ok(axes) => Lowered::kernel(Kernel::Reduce(Reduce { op, axes }), 1),
+        Ok(axes) => Lowered::kernel(Kernel::Reduce(Reduce::plain(op, data.dtype, axes)), 1),
         Err(_) => Lowered::Reference,
     }
 }

@@ -8,6 +8,8 @@
 //! A function is `extern "C" fn(*const Call)` in the target's standard calling convention (System V on x86-64). It
 //! calls nothing, keeps no state and refers to nothing outside of itself.
 
+use planc_kir::ReduceOp;
+use planc_tensor::DType;
 use std::ops::Range;
 
 /// Alignment of a function within its section, in bytes.
@@ -16,21 +18,80 @@ pub const ALIGNMENT: usize = 16;
 /// Functions at most: more than any model has distinct steps.
 pub const MAX_FUNCTIONS: usize = 1 << 20;
 
-/// What a function is told: a run of consecutive result elements.
+/// What a function is told: a run of consecutive elements.
 ///
-/// Operand `i` of result element `k` lies at `args[i] + k * steps[i]`. For a map, result element `k` lies at
-/// `out + k * size` where `size` is the width of the result's type.
+/// Operand `i` of element `k` lies at `args[i] + k * steps[i]`.
+///
+/// The function of a `Map` computes the element of the result at `out + k * step`.
+///
+/// The function of a `Reduce` has two parts. [`FOLD`] combines what the kernel's program makes of element `k` with the
+/// accumulator at `out + k * step`; with a `step` of 0 all elements go into one accumulator, each time in the same order
+/// for the same `len`. Accumulators are of the type that [`Accumulator::of`] says; the caller sets and finishes them.
+/// [`EPILOGUE`] is a map by the step's epilogue, of which operand 0 is the finished result; a step without one is never
+/// called for it.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Call {
     /// First element of each operand.
     pub args: *const *const u8,
-    /// Bytes from one element of each operand to the next; 0 for one that stays.
+    /// Bytes from one element of each operand to the next: its width, or 0 for one that stays.
     pub steps: *const usize,
-    /// First element of the result.
+    /// First element of the result, or first accumulator.
     pub out: *mut u8,
     /// Elements, at least 1.
     pub len: usize,
+    /// Bytes from one result or accumulator to the next: its width, or 0 for one that stays.
+    pub step: usize,
+    /// Which part of the function runs; 0 where it has one only.
+    pub part: usize,
+}
+
+/// The part of a reduction that accumulates.
+pub const FOLD: usize = 0;
+
+/// The part of a reduction that runs the epilogue.
+pub const EPILOGUE: usize = 1;
+
+/// What a generated reduction keeps while it runs, little-endian at a multiple of its width.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accumulator {
+    /// Sums and products of floats, and what becomes a float: f64.
+    F64,
+    /// Extremes of floats of 32 bits and less: f32.
+    F32,
+    /// Of integers of 32 bits and less, extended to 32: sums and products wrap.
+    I32,
+    /// Of integers of 64 bits: sums and products wrap.
+    I64,
+    /// Means of integers, whose sum is exact.
+    I128,
+}
+
+impl Accumulator {
+    /// What a reduction of elements of this type keeps; `None` for what no code is generated for.
+    pub fn of(op: ReduceOp, dtype: DType) -> Option<Accumulator> {
+        use DType::{BF16, F16, F32, F64, I8, I16, I32, I64, U8, U16, U32, U64};
+        let extreme = matches!(op, ReduceOp::Max | ReduceOp::Min);
+        match (dtype, op) {
+            (_, ReduceOp::LogSumExp) => None,
+            (F32 | F16 | BF16, _) if extreme => Some(Accumulator::F32),
+            (F64 | F32 | F16 | BF16, _) => Some(Accumulator::F64),
+            (I8 | I16 | I32 | I64 | U8 | U16 | U32 | U64, ReduceOp::L2 | ReduceOp::LogSum) => Some(Accumulator::F64),
+            (I8 | I16 | I32 | I64 | U8 | U16 | U32 | U64, ReduceOp::Mean) => Some(Accumulator::I128),
+            (I64 | U64, _) => Some(Accumulator::I64),
+            (I8 | I16 | I32 | U8 | U16 | U32, _) => Some(Accumulator::I32),
+            _ => None,
+        }
+    }
+
+    /// Bytes.
+    pub const fn size(self) -> usize {
+        match self {
+            Accumulator::F32 | Accumulator::I32 => 4,
+            Accumulator::F64 | Accumulator::I64 => 8,
+            Accumulator::I128 => 16,
+        }
+    }
 }
 
 /// Why a code section is refused.

@@ -284,7 +284,7 @@ impl Checker<'_> {
         };
         let (n, m) = (s.inputs.len(), s.outputs.len());
         match &s.action {
-            Action::Kernel { epilogue, .. } => {
+            Action::Kernel { kernel, epilogue, .. } => {
                 let sides = epilogue.as_ref().map_or(0, |e| e.args().len().saturating_sub(1));
                 if sides > n || epilogue.is_some() && (m == 0 || s.inputs[n - sides..].contains(&None)) {
                     return Err(format!("step {:?} lacks operands of its epilogue", s.name));
@@ -294,6 +294,19 @@ impl Checker<'_> {
                         || s.outputs[0].is_none_or(|o| p.values[o as usize].dtype != e.result_type()))
                 {
                     return Err(format!("step {:?} has an epilogue of another type", s.name));
+                }
+                if let Kernel::Reduce(r) = kernel {
+                    let operands: Vec<Option<DType>> =
+                        s.inputs[..n - sides].iter().map(|v| v.map(|v| p.values[v as usize].dtype)).collect();
+                    let fits = operands.iter().copied().eq(r.map.args().iter().map(|t| Some(*t)));
+                    let ascending = r.axes.is_sorted_by(|a, b| a < b) && r.axes.iter().all(|a| *a < MAX_RANK);
+                    let result = epilogue.as_ref().map_or_else(
+                        || m == 1 && s.outputs[0].is_some_and(|o| p.values[o as usize].dtype == r.map.result_type()),
+                        |e| e.args()[0] == r.map.result_type(),
+                    );
+                    if !fits || !ascending || !result {
+                        return Err(format!("step {:?} reduces what its program does not take or give", s.name));
+                    }
                 }
                 Ok(())
             }

@@ -217,14 +217,10 @@ impl<'a> Frame<'a> {
                 let results = self.run.session.reference.eval(r, &inputs, limit).map_err(wrong)?;
                 self.put_all(step, results)
             }
-            Action::Kernel { kernel: kernel @ Kernel::Map(expr), epilogue: None, code: Some(index) } => {
-                let code = self.run.session.code.as_ref();
+            Action::Kernel { kernel: kernel @ (Kernel::Map(_) | Kernel::Reduce(_)), epilogue, code: Some(index) } => {
+                let code = self.run.session.code.as_ref().map(|code| (code, *index));
                 self.computed(step, workspace, |cx, ins, outs| {
-                    let Some(Some(out)) = outs.first_mut() else { return Err("the result is missing".into()) };
-                    match code {
-                        Some(code) => code.map(cx, *index, expr, ins, out),
-                        None => code::interpret(cx, kernel, expr, ins, out),
-                    }
+                    code::run(code, cx, kernel, epilogue.as_ref(), ins, outs)
                 })
             }
             Action::Kernel { kernel, epilogue, .. } => self.kernel(step, kernel, epilogue.as_ref(), workspace),

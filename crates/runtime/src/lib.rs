@@ -14,6 +14,7 @@ mod code;
 mod control;
 pub mod cuda;
 mod error;
+mod folding;
 mod frame;
 pub mod map;
 mod plan;

@@ -1,4 +1,4 @@
-//! Cranelift code for maps over element types that the block kernels do not take.
+//! Cranelift code for maps and reductions over element types that the block kernels do not take.
 //!
 //! Guarantees: a function is the same bytes for the same program and target on any host; it calls nothing and refers to
 //! nothing outside of itself, so that it runs wherever it is mapped; it computes what `planc_kir::interp` says, but for
@@ -9,16 +9,18 @@
 
 mod emit;
 mod float16;
+mod fold;
 mod scalar;
 mod wide;
 
 use cranelift_codegen::control::ControlPlane;
-use cranelift_codegen::isa::{OwnedTargetIsa, lookup_by_name};
+use cranelift_codegen::ir::Function;
+use cranelift_codegen::isa::{OwnedTargetIsa, TargetFrontendConfig, lookup_by_name};
 use cranelift_codegen::settings::{self, Configurable};
 use cranelift_codegen::{CodegenError, Context};
 use cranelift_frontend::FunctionBuilderContext;
-use planc_kir::{BinOp, Expr, Inst, Reg, UnOp};
-use planc_plan::code;
+use planc_kir::{BinOp, Expr, Inst, Reduce, ReduceOp, Reg, UnOp};
+use planc_plan::code::{self, Accumulator};
 use planc_plan::container::TargetId;
 use planc_tensor::DType;
 use std::collections::HashMap;
@@ -123,6 +125,15 @@ fn exponent(expr: &Expr, reg: Reg) -> Option<u32> {
     [1u32, 2, 3].into_iter().find(|e| v.as_f64() == f64::from(*e))
 }
 
+/// Why no code is generated for a reduction; `None` when it is.
+pub fn declined_reduction(spec: &Reduce, epilogue: Option<&Expr>) -> Option<String> {
+    let dtype = spec.map.result_type();
+    if Accumulator::of(spec.op, dtype).is_none() {
+        return Some(format!("no generated code for {} of {dtype}", spec.op.name()));
+    }
+    declined(&spec.map).or_else(|| epilogue.and_then(declined))
+}
+
 /// The code of `out = expr(args)` over a run of elements: a function of [`code::Call`].
 ///
 /// # Errors
@@ -131,10 +142,32 @@ pub fn map(expr: &Expr, target: Target) -> Result<Vec<u8>, String> {
     if let Some(reason) = declined(expr) {
         return Err(reason);
     }
+    compile(target, |func, memory, config| {
+        emit::function(func, memory, config, |b, call, exit| emit::map(b, expr, call, exit));
+    })
+}
+
+/// The code of a reduction, whatever its axes are, and of the epilogue over its result: a function of [`code::Call`].
+///
+/// # Errors
+/// As [`map`].
+pub fn reduce(spec: &Reduce, epilogue: Option<&Expr>, target: Target) -> Result<Vec<u8>, String> {
+    if let Some(reason) = declined_reduction(spec, epilogue) {
+        return Err(reason);
+    }
+    let kept = Accumulator::of(spec.op, spec.map.result_type()).ok_or("no accumulator")?;
+    compile(target, |func, memory, config| fold::reduce(func, memory, (spec, kept, epilogue), config))
+}
+
+/// The bytes of the function that `build` makes.
+fn compile(
+    target: Target,
+    build: impl FnOnce(&mut Function, &mut FunctionBuilderContext, TargetFrontendConfig),
+) -> Result<Vec<u8>, String> {
     let isa = target.isa().map_err(|e| e.to_string())?;
     let mut context = Context::new();
     context.func.signature = emit::signature(isa.default_call_conv());
-    emit::map(&mut context.func, &mut FunctionBuilderContext::new(), expr, isa.frontend_config());
+    build(&mut context.func, &mut FunctionBuilderContext::new(), isa.frontend_config());
     let compiled = context.compile(&*isa, &mut ControlPlane::default()).map_err(|e| fault(&e.inner))?;
     let alone = compiled.buffer.relocs().is_empty() && compiled.buffer.alignment as usize <= code::ALIGNMENT;
     if alone { Ok(compiled.code_buffer().to_vec()) } else { Err("the generated code does not stand alone".into()) }
@@ -145,11 +178,14 @@ fn fault(e: &CodegenError) -> String {
     if let CodegenError::Verifier(all) = e { all.to_string() } else { e.to_string() }
 }
 
-/// The functions of a plan: each distinct program once.
+/// What a function is generated from; axes and extents are not part of it.
+type Source = (Option<ReduceOp>, Expr, Option<Expr>);
+
+/// The functions of a plan: each distinct one once.
 #[derive(Debug, Default)]
 pub(crate) struct Functions {
     targets: Vec<Target>,
-    numbers: HashMap<Expr, u32>,
+    numbers: HashMap<Source, u32>,
     /// Per target, the code of every function.
     code: Vec<Vec<Vec<u8>>>,
 }
@@ -166,17 +202,29 @@ impl Functions {
     ///
     /// # Errors
     /// Why there is none.
-    pub(crate) fn add(&mut self, expr: &Expr) -> Result<u32, String> {
-        if let Some(number) = self.numbers.get(expr) {
+    pub(crate) fn map(&mut self, expr: &Expr) -> Result<u32, String> {
+        self.add((None, expr.clone(), None), |t| map(expr, t))
+    }
+
+    /// The number of the function that computes a reduction and its epilogue.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(crate) fn reduce(&mut self, spec: &Reduce, epilogue: Option<&Expr>) -> Result<u32, String> {
+        self.add((Some(spec.op), spec.map.clone(), epilogue.cloned()), |t| reduce(spec, epilogue, t))
+    }
+
+    fn add(&mut self, source: Source, make: impl Fn(Target) -> Result<Vec<u8>, String>) -> Result<u32, String> {
+        if let Some(number) = self.numbers.get(&source) {
             return Ok(*number);
         }
         if self.targets.is_empty() || self.numbers.len() >= code::MAX_FUNCTIONS {
             return Err("no code is generated".into());
         }
-        let made = self.targets.iter().map(|t| map(expr, *t)).collect::<Result<Vec<_>, _>>()?;
+        let made = self.targets.iter().map(|t| make(*t)).collect::<Result<Vec<_>, _>>()?;
         let number = self.numbers.len() as u32;
         self.code.iter_mut().zip(made).for_each(|(all, f)| all.push(f));
-        self.numbers.insert(expr.clone(), number);
+        self.numbers.insert(source, number);
         Ok(number)
     }
 

@@ -132,7 +132,7 @@ impl Scalars<'_, '_> {
         self.settle(dtype, v)
     }
 
-    fn unary(&mut self, op: UnOp, dtype: DType, a: Value) -> Value {
+    pub(super) fn unary(&mut self, op: UnOp, dtype: DType, a: Value) -> Value {
         let v = if dtype.is_float() { self.unary_float(op, dtype, a) } else { self.unary_int(op, dtype, a) };
         // The others give values that every type holds.
         let may_leave = matches!(op, UnOp::Neg | UnOp::Abs | UnOp::Not) && dtype.is_int() || op == UnOp::Sqrt;
@@ -191,7 +191,7 @@ impl Scalars<'_, '_> {
         }
     }
 
-    fn binary(&mut self, op: BinOp, dtype: DType, a: Value, c: Value) -> Value {
+    pub(super) fn binary(&mut self, op: BinOp, dtype: DType, a: Value, c: Value) -> Value {
         if dtype.is_float() { self.binary_float(op, dtype, a, c) } else { self.binary_int(op, dtype, a, c) }
     }
 
@@ -409,7 +409,7 @@ impl Scalars<'_, '_> {
         self.w.b.ins().select(negative, inverse, power)
     }
 
-    fn cast(&mut self, from: DType, to: DType, v: Value) -> Value {
+    pub(super) fn cast(&mut self, from: DType, to: DType, v: Value) -> Value {
         if from == to {
             return v;
         }

@@ -11,6 +11,7 @@ mod conv;
 mod convert;
 mod copy;
 mod epilogue;
+mod fold;
 mod gemm;
 mod integer;
 mod map;
@@ -23,12 +24,13 @@ mod terms;
 mod walk;
 mod window;
 
+pub use fold::{Accumulators, Finish, fold};
 pub use walk::{Row, walk};
 
 use crate::isa::Isa;
 use crate::par::Parallel;
 use crate::reorder::{from_blocked, to_blocked};
-use planc_kir::{Expr, Kernel, PoolKind, ReduceOp};
+use planc_kir::{Expr, Kernel, PoolKind};
 use planc_tensor::{AlignedBuf, DType, Dim, Element, Layout};
 
 pub use rnn::recurrent_weights_pack;
@@ -147,6 +149,11 @@ pub fn supports(kernel: &Kernel, epilogue: Option<&Expr>, inputs: &[Option<Form>
             let known = layouts == (Layout::RowMajor, Layout::ConvTransposed, Layout::RowMajor);
             return late && all_f32() && known && added();
         }
+        // A global pooling stays one that runs on blocks.
+        Kernel::Reduce(r) if epilogue.is_some() => {
+            let rows = inputs.iter().chain(outputs).flatten().all(|(_, l)| *l == Layout::RowMajor);
+            return late && all_f32() && rows && rows::reduction(r).is_some() && !rows::is_pooling(r);
+        }
         _ if epilogue.is_some() => return false,
         Kernel::Rnn(r) => return rnn::supports(r, inputs, outputs),
         Kernel::GemmInteger | Kernel::ConvInteger(_) => return integer::supports(inputs, outputs),
@@ -164,9 +171,7 @@ pub fn supports(kernel: &Kernel, epilogue: Option<&Expr>, inputs: &[Option<Form>
                 Kernel::Reorder => blocked(0) != (result == Layout::Nchw16c),
                 Kernel::Map(expr) => map::supports(expr) && result == Layout::Nchw16c,
                 Kernel::Pool(_) => blocked(0) && result == Layout::Nchw16c,
-                Kernel::Reduce(r) => {
-                    blocked(0) && result == Layout::RowMajor && matches!(r.op, ReduceOp::Mean | ReduceOp::Max)
-                }
+                Kernel::Reduce(r) => r.is_plain() && rows::is_pooling(r) && blocked(0) && result == Layout::RowMajor,
                 Kernel::Concat { axis: 1 } => (0..inputs.len()).all(blocked) && result == Layout::Nchw16c,
                 Kernel::Slice(_) => blocked(0) && result == Layout::Nchw16c,
                 Kernel::Resize(r) => blocked(0) && result == Layout::Nchw16c && resample::supports(r),
@@ -186,7 +191,7 @@ pub fn supports(kernel: &Kernel, epilogue: Option<&Expr>, inputs: &[Option<Form>
             let first = |f: &[Option<Form>]| f.first().copied().flatten().is_some_and(|(t, _)| t == DType::F32);
             first(inputs) && first(outputs) && (one_result || p.kind == PoolKind::Max)
         }
-        Kernel::Reduce(r) => all_f32() && rows::is_range(&r.axes),
+        Kernel::Reduce(r) => all_f32() && rows::reduction(r).is_some() && (r.is_plain() || !rows::is_pooling(r)),
         Kernel::Softmax(_) | Kernel::Attention(_) => all_f32() && one_result,
         Kernel::Norm(_) => all_f32() && one_result,
         Kernel::Resize(r) => all_f32() && resample::supports(r),
@@ -256,7 +261,7 @@ pub fn run<'a>(
         Kernel::Reduce(r) if operand(0)?.layout == Layout::Nchw16c => {
             window::reduce_blocked(cx, r.op, &r.axes, operand(0)?, out)
         }
-        Kernel::Reduce(r) => rows::reduce(cx, r, operand(0)?, out),
+        Kernel::Reduce(r) => rows::reduce(cx, r, epilogue, inputs, out),
         Kernel::Softmax(s) => rows::softmax(cx, s, operand(0)?, out),
         Kernel::Norm(n) => rows::norm(cx, n, operand(0)?, operand(1).ok(), operand(2).ok(), out),
         Kernel::Attention(a) => attend::run(cx, a, inputs, out),

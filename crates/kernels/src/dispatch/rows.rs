@@ -1,10 +1,10 @@
 //! Kernels over rows: softmax, normalisations, reductions.
 
-use super::{Cx, Operand, Output};
+use super::{Cx, Operand, Output, map};
 use crate::norm::{Affine, Norm as Statistics, normalise};
 use crate::reduce::{Reduce as Op, reduce as reduce_rows};
 use crate::softmax::softmax as softmax_rows;
-use planc_kir::{Norm, NormKind, Reduce, ReduceOp, Softmax};
+use planc_kir::{BinOp, Expr, Inst, Norm, NormKind, Num, Reduce, ReduceOp, Softmax, UnOp};
 
 /// Products of the extents before, within and after a range of axes.
 fn outer_len_inner(shape: &[usize], axes: std::ops::Range<usize>) -> Option<(usize, usize, usize)> {
@@ -19,19 +19,10 @@ pub(super) fn softmax(cx: &Cx<'_>, spec: &Softmax, x: Operand<'_>, y: &mut Outpu
     Ok(())
 }
 
-/// Whether the reduced axes follow each other, so that they are one range.
-pub(super) fn is_range(axes: &[usize]) -> bool {
-    !axes.is_empty() && axes.windows(2).all(|w| w[1] == w[0] + 1)
-}
-
-pub(super) fn reduce(cx: &Cx<'_>, spec: &Reduce, x: Operand<'_>, y: &mut Output<'_>) -> Result<(), String> {
-    let wrong = || format!("axes {:?} of {:?} do not reduce to {:?}", spec.axes, x.shape, y.shape);
-    let (Some(first), Some(last)) = (spec.axes.first(), spec.axes.last()) else { return Err(wrong()) };
-    let (outer, len, inner) = outer_len_inner(x.shape, *first..last + 1).ok_or_else(wrong)?;
-    if y.shape.iter().product::<usize>() != outer * inner {
-        return Err(wrong());
-    }
-    let op = match spec.op {
+/// The operation of a reduction that vectors compute: over a range of axes, of elements, squares or magnitudes.
+pub(super) fn reduction(spec: &Reduce) -> Option<Op> {
+    let is_range = !spec.axes.is_empty() && spec.axes.windows(2).all(|w| w[1] == w[0] + 1);
+    let plain = match spec.op {
         ReduceOp::Sum => Op::Sum,
         ReduceOp::Mean => Op::Mean,
         ReduceOp::Prod => Op::Prod,
@@ -43,8 +34,51 @@ pub(super) fn reduce(cx: &Cx<'_>, spec: &Reduce, x: Operand<'_>, y: &mut Output<
         ReduceOp::LogSum => Op::LogSum,
         ReduceOp::LogSumExp => Op::LogSumExp,
     };
+    let two = Num::float(2.0);
+    let op = match (spec.map.insts(), spec.op) {
+        ([Inst::Arg(0)], _) => plain,
+        ([Inst::Arg(0), Inst::Unary(UnOp::Abs, 0)], ReduceOp::Sum) => Op::L1,
+        ([Inst::Arg(0), Inst::Unary(UnOp::Abs, 0)], ReduceOp::Max) => Op::MaxAbs,
+        ([Inst::Arg(0), Inst::Binary(BinOp::Mul, 0, 0)], op) => squares(op)?,
+        ([Inst::Arg(0), Inst::Const(_, c), Inst::Binary(BinOp::Pow, 0, 1)], op) if *c == two => squares(op)?,
+        _ => return None,
+    };
+    (is_range && spec.map.args().len() == 1).then_some(op)
+}
+
+/// A reduction of squares.
+fn squares(op: ReduceOp) -> Option<Op> {
+    match op {
+        ReduceOp::Sum => Some(Op::SumSquare),
+        ReduceOp::Mean => Some(Op::MeanSquare),
+        _ => None,
+    }
+}
+
+/// Whether it may be a global pooling, which runs on channels in blocks.
+pub(super) fn is_pooling(spec: &Reduce) -> bool {
+    spec.axes == [2, 3] && matches!(spec.op, ReduceOp::Mean | ReduceOp::Max)
+}
+
+pub(super) fn reduce(
+    cx: &mut Cx<'_>,
+    spec: &Reduce,
+    epilogue: Option<&Expr>,
+    inputs: &[Option<Operand<'_>>],
+    y: &mut Output<'_>,
+) -> Result<(), String> {
+    let [Some(x), sides @ ..] = inputs else { return Err("operand 0 is missing".into()) };
+    let wrong = || format!("axes {:?} of {:?} do not reduce to {:?}", spec.axes, x.shape, y.shape);
+    let op = reduction(spec).ok_or_else(wrong)?;
+    let (Some(first), Some(last)) = (spec.axes.first(), spec.axes.last()) else { return Err(wrong()) };
+    let (outer, len, inner) = outer_len_inner(x.shape, *first..last + 1).ok_or_else(wrong)?;
+    if y.shape.iter().product::<usize>() != outer * inner {
+        return Err(wrong());
+    }
     reduce_rows(cx.isa, cx.par, op, outer, len, inner, x.elements()?, y.elements()?);
-    Ok(())
+    let Some(epilogue) = epilogue else { return Ok(()) };
+    let sides: Vec<Operand<'_>> = sides.iter().flatten().copied().collect();
+    map::run_in_place(cx, epilogue, &sides, y)
 }
 
 pub(super) fn norm(

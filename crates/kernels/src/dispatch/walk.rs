@@ -66,10 +66,12 @@ pub struct Row<'a> {
     pub args: &'a [*const u8],
     /// Bytes from one element of each operand to the next; 0 for one that stays.
     pub steps: &'a [usize],
-    /// First element of the result.
+    /// First element of the result, or first accumulator.
     pub out: *mut u8,
     /// Elements, at least 1.
     pub len: usize,
+    /// Bytes from one result or accumulator to the next; 0 for one that takes all elements.
+    pub step: usize,
 }
 
 /// Elements that threads take at once, at least.
@@ -120,7 +122,7 @@ pub fn walk(
                 // Within the operand: its extents were checked against the result's, of which this is an index.
                 *arg = sources[i].get().cast_const().wrapping_add(offset * width(types[i]) + column * steps[i]);
             }
-            f(Row { args: &args, steps: &steps, out: target.get().wrapping_add(at * size), len: n });
+            f(Row { args: &args, steps: &steps, out: target.get().wrapping_add(at * size), len: n, step: size });
             at += n;
         }
     });

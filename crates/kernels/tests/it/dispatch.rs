@@ -262,12 +262,29 @@ fn reductions_and_norms() {
         for (axes, out) in [(vec![3], vec![3, 20, 5]), (vec![1, 2], vec![3, 7]), (vec![0, 1, 2, 3], vec![])] {
             let tolerance = if op == ReduceOp::Prod { 1e-3 } else { 1e-5 };
             let x = if op == ReduceOp::Prod { scaled(random(1, &shape), 0.5) } else { random(1, &shape) };
-            let k = Kernel::Reduce(Reduce { op, axes });
+            let k = Kernel::Reduce(Reduce::plain(op, DType::F32, axes));
             agrees(&k, None, &[Some(Stored::rows(x))], (F32, &out, Layout::RowMajor), tolerance);
         }
     }
+    // Squares and magnitudes, and a program over the result with a side.
+    let (square, magnitude) = (expr("(f32) mul(a0, a0)"), expr("(f32) abs(a0)"));
+    let late = expr("(f32, f32) mul(a0, a1)");
+    for (op, map) in [
+        (ReduceOp::Sum, &square),
+        (ReduceOp::Mean, &square),
+        (ReduceOp::Mean, &expr("(f32) pow(a0, 2.0:f32)")),
+        (ReduceOp::Sum, &magnitude),
+        (ReduceOp::Max, &magnitude),
+    ] {
+        for (axes, out) in [(vec![3], vec![3, 20, 5]), (vec![1, 2], vec![3, 7])] {
+            let k = Kernel::Reduce(Reduce { op, axes, map: map.clone() });
+            agrees(&k, None, &[rows(1, &shape)], (F32, &out, Layout::RowMajor), 1e-5);
+            let sides = [rows(1, &shape), rows(2, &[out[out.len() - 1]])];
+            agrees(&k, Some(&late), &sides, (F32, &out, Layout::RowMajor), 1e-5);
+        }
+    }
     for op in [ReduceOp::Mean, ReduceOp::Max] {
-        let k = Kernel::Reduce(Reduce { op, axes: vec![2, 3] });
+        let k = Kernel::Reduce(Reduce::plain(op, DType::F32, vec![2, 3]));
         let x = Some(Stored::blocks(random(1, &shape)));
         agrees(&k, None, &[x], (F32, &[3, 20, 1, 1], Layout::RowMajor), 1e-5);
     }

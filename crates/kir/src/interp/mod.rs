@@ -15,9 +15,9 @@ mod rnn;
 mod scalar;
 mod window;
 
-pub use scalar::{Scalar, eval_expr};
+pub use scalar::{Scalar, eval_expr, round_float};
 
-use crate::{Expr, Kernel};
+use crate::{Expr, Kernel, Reduce};
 use array::Array;
 use planc_tensor::{DType, Dim, Tensor, View, element_count};
 
@@ -135,7 +135,7 @@ pub fn interpret(
         return Err(InterpError::Arity(format!("{} results are asked for, {results} are given", outputs.len())));
     }
     let takes = match kernel {
-        Kernel::Map(e) => e.args().len(),
+        Kernel::Map(e) | Kernel::Reduce(Reduce { map: e, .. }) => e.args().len(),
         Kernel::Concat { .. } => usize::MAX,
         Kernel::Rnn(_) => 8,
         Kernel::Attention(_) | Kernel::GemmInteger | Kernel::ConvInteger(_) => 4,

@@ -4,8 +4,8 @@ use super::array::{Array, write};
 use super::index::{around, check_axis, count};
 use super::moves::{groups, index_tensor, lines};
 use super::scalar::{Scalar, int_range};
-use super::{Cx, InterpError, Result, shape_error};
-use crate::{ArgReduce, Norm, NormKind, Reduce, ReduceOp, Softmax};
+use super::{Cx, InterpError, MAX_ELEMENTS, Result, shape_error};
+use crate::{ArgReduce, Expr, Norm, NormKind, Reduce, ReduceOp, Softmax};
 use planc_tensor::{DType, Tensor};
 use std::cmp::Ordering;
 
@@ -29,12 +29,28 @@ fn check_type(x: &Array, cx: &Cx<'_>) -> Result<()> {
 }
 
 pub(super) fn reduce(cx: &Cx<'_>, r: &Reduce) -> Result<Vec<Tensor>> {
-    let x = cx.array(0)?;
+    let x = if r.is_plain() { cx.array(0)? } else { mapped(cx, &r.map)? };
+    check_operand(&x, &r.map)?;
     check_type(&x, cx)?;
     r.axes.iter().try_for_each(|a| check_axis(*a, x.shape.len()))?;
     check_reduced(&x.shape, &r.axes, cx.shape(0)?)?;
     let of = |g: Vec<usize>| reduced(r.op, x.dtype, g.into_iter().map(|i| x.data[i]).collect());
     cx.store(groups(&x.shape, &r.axes)?.into_iter().map(of).collect())
+}
+
+/// The elements that a program makes of the broadcast operands.
+fn mapped(cx: &Cx<'_>, expr: &Expr) -> Result<Array> {
+    let args = (0..expr.args().len()).map(|i| cx.operand(i)).collect::<Result<Vec<_>>>()?;
+    let shape = args.iter().try_fold(vec![], |shape, a| planc_tensor::broadcast(&shape, a.shape()));
+    let shape = shape.filter(|s| count(s) <= MAX_ELEMENTS);
+    let Some(shape) = shape else { return shape_error("the operands do not broadcast to one shape") };
+    let made = super::map(&Cx { operands: cx.operands, outputs: &[(expr.result_type(), shape)], bind: cx.bind }, expr)?;
+    Array::read(made[0].view())
+}
+
+fn check_operand(x: &Array, map: &Expr) -> Result<()> {
+    let dtype = map.result_type();
+    if x.dtype == dtype { Ok(()) } else { Err(InterpError::Type(format!("{} is reduced as {dtype}", x.dtype))) }
 }
 
 fn reduced(op: ReduceOp, dtype: DType, x: Vec<Scalar>) -> Scalar {

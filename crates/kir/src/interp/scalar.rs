@@ -104,7 +104,10 @@ fn minifloat(dtype: DType) -> Option<Minifloat> {
 }
 
 /// The element nearest to `v`, ties to even; 8-bit floats saturate.
-pub(super) fn round_float(dtype: DType, v: f64) -> Result<f64> {
+///
+/// # Errors
+/// For types that are not floats.
+pub fn round_float(dtype: DType, v: f64) -> Result<f64> {
     Ok(match dtype {
         DType::F64 => v,
         DType::F32 => f64::from(v as f32),

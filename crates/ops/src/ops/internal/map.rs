@@ -34,7 +34,8 @@ pub const OP: OpDef = OpDef {
     ..OpDef::NEW
 };
 
-fn program(text: &str) -> Result<Expr, OpError> {
+/// The program that a text is.
+pub(super) fn program(text: &str) -> Result<Expr, OpError> {
     match parse_expr(text) {
         Ok((expr, end)) if text[end..].trim().is_empty() => Ok(expr),
         Ok(_) => Err(OpError::attribute("expr goes on after its program")),

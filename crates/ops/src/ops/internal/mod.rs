@@ -2,9 +2,10 @@
 
 mod attention;
 mod map;
+mod reduce;
 mod reorder;
 
 use crate::def::OpDef;
 
 /// The rows of the family.
-pub const ROWS: &[&OpDef] = &[&attention::OP, &map::OP, &reorder::OP];
+pub const ROWS: &[&OpDef] = &[&attention::OP, &map::OP, &reduce::OP, &reorder::OP];

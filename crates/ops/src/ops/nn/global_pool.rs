@@ -28,8 +28,8 @@ pub(crate) fn planes(x: View<'_>) -> Result<(Vec<usize>, usize), OpError> {
 
 /// Lowering.
 pub(crate) fn lower(cx: &LowerCx<'_>, op: ReduceOp) -> Lowered {
-    match cx.shape(0) {
-        Ok(Some(s)) => Lowered::kernel(Kernel::Reduce(Reduce { op, axes: (2..s.len()).collect() }), 1),
+    match cx.tensor(0).map(|t| (t.dtype, t.rank())) {
+        Ok((dtype, Some(rank))) => Lowered::kernel(Kernel::Reduce(Reduce::plain(op, dtype, (2..rank).collect())), 1),
         _ => Lowered::Reference,
     }
 }
