@@ -139,7 +139,7 @@ fn blocks(g: &Graph, node: &Node, kernel: &Kernel, operands: &[Option<ValueId>])
         Kernel::Pool(_) => Some((vec![x], true)),
         Kernel::Reduce(r) => {
             let pixels = r.axes == [2, 3] && matches!(r.op, ReduceOp::Mean | ReduceOp::Max);
-            pixels.then_some((vec![x], false))
+            (pixels && r.is_plain()).then_some((vec![x], false))
         }
         Kernel::Concat { axis: 1 } => {
             let all: Vec<ValueId> = operands.iter().copied().collect::<Option<_>>()?;

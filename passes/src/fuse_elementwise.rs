@@ -32,7 +32,7 @@ use planc_tensor::Dim;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Operands of a group at most: more do not stay in registers as pointers.
-const MAX_OPERANDS: usize = 16;
+pub(crate) const MAX_OPERANDS: usize = 16;
 /// Instructions of a group at most.
 pub(crate) const MAX_INSTS: usize = 64;
 /// Instructions of a smaller value that are cheap enough to repeat for every element.
@@ -53,13 +53,14 @@ pub(crate) fn run(g: &mut Graph, cx: &mut PassCx<'_>) -> Result<usize, PassError
 }
 
 /// An elementwise node: its program, operands and result.
-struct Member {
-    expr: Expr,
-    operands: Vec<ValueId>,
-    result: ValueId,
+pub(crate) struct Member {
+    pub(crate) expr: Expr,
+    pub(crate) operands: Vec<ValueId>,
+    pub(crate) result: ValueId,
 }
 
-fn member(g: &Graph, id: NodeId) -> Option<Member> {
+/// The node as an elementwise one.
+pub(crate) fn member(g: &Graph, id: NodeId) -> Option<Member> {
     let n = g.node(id);
     if n.epilogue().is_some() || n.outputs().iter().skip(1).any(Option::is_some) {
         return None;
@@ -68,12 +69,13 @@ fn member(g: &Graph, id: NodeId) -> Option<Member> {
     Some(Member { expr, operands: operands.into_iter().collect::<Option<_>>()?, result: n.output(0)? })
 }
 
-fn shape(g: &Graph, v: ValueId) -> Option<&Vec<Dim>> {
+/// A value's extents.
+pub(crate) fn shape(g: &Graph, v: ValueId) -> Option<&Vec<Dim>> {
     g.tensor_type(v)?.shape.as_ref()
 }
 
 /// Whether a program may be repeated for elements that broadcasting repeats.
-fn cheap(e: &Expr) -> bool {
+pub(crate) fn cheap(e: &Expr) -> bool {
     let fast = |i: &Inst| match i {
         Inst::Unary(op, _) => matches!(op, UnOp::Neg | UnOp::Abs | UnOp::Not),
         Inst::Binary(op, ..) => !matches!(op, BinOp::Div | BinOp::Rem | BinOp::Mod | BinOp::Pow),

@@ -63,7 +63,7 @@ fn mean(g: &Graph, v: ValueId) -> Option<(ValueId, usize)> {
     let rank = g.tensor_type(x)?.rank()?;
     let (first, kept) = (*r.axes.first()?, g.tensor_type(v)?.rank()? == rank);
     let last = r.axes.iter().copied().eq(first..rank);
-    (r.op == ReduceOp::Mean && last && kept && g.node(id).epilogue().is_none()).then_some((x, first))
+    (r.op == ReduceOp::Mean && r.is_plain() && last && kept && g.node(id).epilogue().is_none()).then_some((x, first))
 }
 
 fn square(g: &Graph, v: ValueId) -> Option<ValueId> {

@@ -16,6 +16,7 @@ mod fuse_elementwise;
 mod fuse_epilogue;
 mod fuse_linear;
 mod fuse_norm;
+mod fuse_reduce;
 mod infer;
 mod inline;
 mod manager;

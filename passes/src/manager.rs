@@ -6,7 +6,7 @@
 
 use crate::{
     assign_layout, decompose, eliminate_common, eliminate_dead, fold_constants, fuse_attention, fuse_elementwise,
-    fuse_epilogue, fuse_linear, fuse_norm, infer, plan_memory, simplify, widen_half,
+    fuse_epilogue, fuse_linear, fuse_norm, fuse_reduce, infer, plan_memory, simplify, widen_half,
 };
 use planc_ir::{Graph, NodeId, VerifyError, verify};
 use planc_kir::{Expr, Kernel};
@@ -117,10 +117,18 @@ pub static PIPELINE: &[Pass] = &[
     Pass {
         name: "fuse-epilogue",
         summary: "Runs elementwise nodes on the result of the kernel before them, before it is stored.",
-        because: "after all other fusion: it changes what a node's result is, which no other pass looks through",
+        because: "after other fusion: it changes what a node's result is, which no pattern looks through",
         level: 2,
         group: 0,
         run: fuse_epilogue::run,
+    },
+    Pass {
+        name: "fuse-reduce",
+        summary: "Runs elementwise nodes on what a reduction reads, before it is accumulated.",
+        because: "after epilogues: what a layer does to its own result costs nothing there",
+        level: 2,
+        group: 0,
+        run: fuse_reduce::run,
     },
     Pass {
         name: "assign-layout",
@@ -177,7 +185,8 @@ impl Default for PassOptions {
             verify: cfg!(debug_assertions),
             supports: |k, e, inputs, outputs| {
                 let all = |f: fn(DType) -> bool| inputs.iter().chain(outputs).flatten().all(|(t, _)| f(*t));
-                let takes = matches!(k, Kernel::Gemm(_) | Kernel::Conv(_) | Kernel::ConvTranspose(_));
+                let takes =
+                    matches!(k, Kernel::Gemm(_) | Kernel::Conv(_) | Kernel::ConvTranspose(_) | Kernel::Reduce(_));
                 match e {
                     None => all(|t| !matches!(t, DType::F16 | DType::BF16)),
                     Some(_) => takes && inputs.iter().flatten().all(|(t, _)| *t == DType::F32),
