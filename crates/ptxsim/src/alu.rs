@@ -260,12 +260,12 @@ pub(crate) fn binary(name: &str, ty: Type, flags: Flags) -> Option<Row2> {
         "sub" => integer!(ty, row2, |a, b| a.wrapping_sub(b)),
         "mul" => integer!(ty, row2, |a, b| a.wrapping_mul(b)),
         "mul.hi" => match ty {
-            Type::U16 => row2!(|a, b| a * b >> 16),
-            Type::S16 => row2!(|a, b| u64::from((i32::from(a as i16) * i32::from(b as i16) >> 16) as u16)),
+            Type::U16 => row2!(|a, b| (a * b) >> 16),
+            Type::S16 => row2!(|a, b| u64::from(((i32::from(a as i16) * i32::from(b as i16)) >> 16) as u16)),
             Type::U32 => row2!(|a, b| a.wrapping_mul(b) >> 32),
-            Type::S32 => row2!(|a, b| u64::from((i64::from(a as i32) * i64::from(b as i32) >> 32) as u32)),
-            Type::U64 => row2!(|a, b| (u128::from(a) * u128::from(b) >> 64) as u64),
-            Type::S64 => row2!(|a, b| (i128::from(a as i64) * i128::from(b as i64) >> 64) as u64),
+            Type::S32 => row2!(|a, b| u64::from(((i64::from(a as i32) * i64::from(b as i32)) >> 32) as u32)),
+            Type::U64 => row2!(|a, b| ((u128::from(a) * u128::from(b)) >> 64) as u64),
+            Type::S64 => row2!(|a, b| ((i128::from(a as i64) * i128::from(b as i64)) >> 64) as u64),
             _ => return None,
         },
         "mul.wide" => match ty {
@@ -345,10 +345,10 @@ pub(crate) fn ternary(name: &str, ty: Type, flags: Flags) -> Option<Row3> {
         "mad.hi" => match ty {
             Type::U32 => row3!(|a, b, c| (a.wrapping_mul(b) >> 32).wrapping_add(c) & 0xffff_ffff),
             Type::S32 => row3!(|a, b, c| {
-                let high = (i64::from(a as i32) * i64::from(b as i32) >> 32) as u32;
+                let high = ((i64::from(a as i32) * i64::from(b as i32)) >> 32) as u32;
                 u64::from(high.wrapping_add(c as u32))
             }),
-            Type::U64 => row3!(|a, b, c| ((u128::from(a) * u128::from(b) >> 64) as u64).wrapping_add(c)),
+            Type::U64 => row3!(|a, b, c| (((u128::from(a) * u128::from(b)) >> 64) as u64).wrapping_add(c)),
             _ => return None,
         },
         "mad.wide" => match ty {
@@ -386,6 +386,11 @@ pub(crate) fn ternary(name: &str, ty: Type, flags: Flags) -> Option<Row3> {
         "slct.f32" => row3!(|a, b, c| if f32_value(c) >= 0.0 { a } else { b }),
         _ => return None,
     })
+}
+
+/// Whether both are numbers, and not the same.
+fn differ<T: PartialOrd>(a: T, b: T) -> bool {
+    a.partial_cmp(&b).is_some_and(std::cmp::Ordering::is_ne)
 }
 
 macro_rules! compare {
@@ -435,17 +440,17 @@ pub(crate) fn comparison(name: &str, ty: Type, ftz: bool) -> Option<Compare> {
     if float && ftz && ty == Type::F32 {
         return Some(match name {
             "eq" => compare_flushed!(|a, b| a == b),
-            "ne" => compare_flushed!(|a, b| a < b || a > b),
+            "ne" => compare_flushed!(|a, b| differ(a, b)),
             "lt" => compare_flushed!(|a, b| a < b),
             "le" => compare_flushed!(|a, b| a <= b),
             "gt" => compare_flushed!(|a, b| a > b),
             "ge" => compare_flushed!(|a, b| a >= b),
-            "equ" => compare_flushed!(|a, b| !(a < b || a > b)),
+            "equ" => compare_flushed!(|a, b| !differ(a, b)),
             "neu" => compare_flushed!(|a, b| a != b),
-            "ltu" => compare_flushed!(|a, b| a < b || a.is_nan() || b.is_nan()),
-            "leu" => compare_flushed!(|a, b| a <= b || a.is_nan() || b.is_nan()),
-            "gtu" => compare_flushed!(|a, b| a > b || a.is_nan() || b.is_nan()),
-            "geu" => compare_flushed!(|a, b| a >= b || a.is_nan() || b.is_nan()),
+            "ltu" => compare_flushed!(|a, b| a.partial_cmp(&b).is_none_or(std::cmp::Ordering::is_lt)),
+            "leu" => compare_flushed!(|a, b| a.partial_cmp(&b).is_none_or(std::cmp::Ordering::is_le)),
+            "gtu" => compare_flushed!(|a, b| a.partial_cmp(&b).is_none_or(std::cmp::Ordering::is_gt)),
+            "geu" => compare_flushed!(|a, b| a.partial_cmp(&b).is_none_or(std::cmp::Ordering::is_ge)),
             "num" => compare_flushed!(|a, b| !a.is_nan() && !b.is_nan()),
             "nan" => compare_flushed!(|a, b| a.is_nan() || b.is_nan()),
             _ => return None,
@@ -454,7 +459,7 @@ pub(crate) fn comparison(name: &str, ty: Type, ftz: bool) -> Option<Compare> {
     let bits_only = matches!(ty, Type::B16 | Type::B32 | Type::B64);
     Some(match name {
         "eq" => compare!(ty, |a, b| a == b),
-        "ne" => compare!(ty, |a, b| a < b || a > b),
+        "ne" => compare!(ty, |a, b| differ(a, b)),
         _ if bits_only => return None,
         "lt" => compare!(ty, |a, b| a < b),
         "le" => compare!(ty, |a, b| a <= b),
@@ -464,7 +469,7 @@ pub(crate) fn comparison(name: &str, ty: Type, ftz: bool) -> Option<Compare> {
         "ls" if !float && !ty.signed() => compare!(ty, |a, b| a <= b),
         "hi" if !float && !ty.signed() => compare!(ty, |a, b| a > b),
         "hs" if !float && !ty.signed() => compare!(ty, |a, b| a >= b),
-        "equ" if float => compare!(ty, |a, b| !(a < b || a > b)),
+        "equ" if float => compare!(ty, |a, b| !differ(a, b)),
         "neu" if float => compare!(ty, |a, b| a != b),
         "ltu" if float => compare!(ty, |a, b| a.partial_cmp(&b).is_none_or(std::cmp::Ordering::is_lt)),
         "leu" if float => compare!(ty, |a, b| a.partial_cmp(&b).is_none_or(std::cmp::Ordering::is_le)),

@@ -233,6 +233,13 @@ impl Global {
         }
     }
 
+    /// Whether any block of this launch wrote here so far. The bytes must have been read before.
+    pub(crate) fn written_now(&mut self, address: u64, len: usize) -> bool {
+        let Some((i, at)) = self.locate(address, len) else { return false };
+        let a = &self.allocations[i];
+        a.writer[at >> a.shift..(at + len).div_ceil(1 << a.shift)].iter().any(|w| *w >= self.launch.base)
+    }
+
     /// Checks a write and records it, without writing: the caller does so for all lanes first.
     pub(crate) fn claim(&mut self, address: u64, len: usize, lane: u32, atomic: bool) -> Result<(), Trap> {
         let (i, at) = self.aligned(address, len, lane)?;

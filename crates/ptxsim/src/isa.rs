@@ -441,6 +441,7 @@ pub(crate) enum Op {
         width: u32,
         offset: u32,
     },
+    /// `constant`: `.nc`, of what the launch does not write.
     Ld {
         ty: Type,
         n: usize,
@@ -448,6 +449,7 @@ pub(crate) enum Op {
         width: u32,
         from: Address,
         order: Order,
+        constant: bool,
     },
     St {
         ty: Type,

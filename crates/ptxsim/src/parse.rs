@@ -197,7 +197,7 @@ impl<'a> Parser<'_, 'a> {
 
     fn module(&mut self) -> Result<Module> {
         let mut module = Module { version: (0, 0), target: String::new(), entries: vec![] };
-        let mut shared = vec![];
+        let (mut shared, mut target) = (vec![], 0);
         while self.peek().is_some() {
             let line = self.line();
             match self.word()? {
@@ -208,6 +208,9 @@ impl<'a> Parser<'_, 'a> {
                 }
                 ".target" => {
                     module.target = self.word()?.to_string();
+                    let digits = module.target.strip_prefix("sm_").unwrap_or_default();
+                    let digits = digits.trim_end_matches(|c: char| c.is_ascii_lowercase());
+                    target = digits.parse().map_err(|_| ParseError::new(line, format!("target {}", module.target)))?;
                     while self.eat(b',') {
                         self.word()?;
                     }
@@ -224,7 +227,7 @@ impl<'a> Parser<'_, 'a> {
                     if module.version == (0, 0) || module.target.is_empty() {
                         return Err(ParseError::new(line, ".version and .target come first"));
                     }
-                    let entry = self.entry(&shared)?;
+                    let entry = self.entry(&shared, target)?;
                     if module.entry(&entry.name).is_some() {
                         return Err(ParseError::new(line, format!("two entries are named {}", entry.name)));
                     }
@@ -330,7 +333,7 @@ impl<'a> Parser<'_, 'a> {
         Ok(out)
     }
 
-    fn entry(&mut self, shared: &[Symbol]) -> Result<Entry> {
+    fn entry(&mut self, shared: &[Symbol], target: u32) -> Result<Entry> {
         let name = self.word()?.to_string();
         let params = self.params()?;
         let (mut maxntid, mut reqntid) = (None, None);
@@ -349,7 +352,7 @@ impl<'a> Parser<'_, 'a> {
                 other => return Err(ParseError::new(line, format!("{other} is not known to this interpreter"))),
             }
         }
-        let mut decoder = Decoder::new(params);
+        let mut decoder = Decoder::new(params, target);
         for symbol in shared {
             decoder.declare_variable(symbol.clone(), self.line())?;
         }

@@ -87,12 +87,13 @@ impl Decoder {
             return Ok(Op::LdParam { ty, n, d, width, offset: offset as u32 });
         }
         let space = Self::space(m);
-        if m.take("nc") && space != Space::Global {
+        let constant = m.take("nc");
+        if constant && space != Space::Global {
             return m.fail(".nc is for global memory");
         }
         let order = Self::order(m);
         while m.any(HINTS).is_some() {}
-        Ok(Op::Ld { ty, n, d, width, from: self.address(m, &s.args[1], space)?, order })
+        Ok(Op::Ld { ty, n, d, width, from: self.address(m, &s.args[1], space)?, order, constant })
     }
 
     pub(super) fn st(&mut self, m: &mut Mods, s: &Statement) -> Result<Op> {

@@ -6,7 +6,7 @@ mod control;
 mod memory;
 
 use crate::error::ParseError;
-use crate::isa::{Address, Class, Instr, Lanes, Op, Pred, Reg, RowKind, Space, Special, Type, ones};
+use crate::isa::{Address, Class, Instr, Lanes, MmaKind, Op, Pred, Reg, RowKind, Space, Special, Type, ones};
 use crate::parse::{Arg, Entry, Parameter, Statement, Symbol, VarSpace};
 use std::collections::BTreeMap;
 
@@ -30,6 +30,8 @@ enum Name {
 
 /// Collects the code of one entry.
 pub(crate) struct Decoder {
+    /// Number of the module's target.
+    target: u32,
     params: Vec<Parameter>,
     rows: Vec<RowKind>,
     preds: Vec<String>,
@@ -92,8 +94,9 @@ impl<'a> Mods<'a> {
 }
 
 impl Decoder {
-    pub(crate) fn new(params: Vec<Parameter>) -> Decoder {
+    pub(crate) fn new(params: Vec<Parameter>, target: u32) -> Decoder {
         Decoder {
+            target,
             params,
             rows: vec![],
             preds: vec![],
@@ -380,6 +383,10 @@ impl Decoder {
         };
         let op = self.operation(name, &mut m, s)?;
         m.done()?;
+        let need = least_target(&op);
+        if self.target < need {
+            return m.fail(format_args!("needs sm_{need}, the module is for sm_{}", self.target));
+        }
         self.code.push(Instr { op, guard, line: s.line });
         Ok(())
     }
@@ -393,8 +400,8 @@ impl Decoder {
             "selp" => self.selp(m, s),
             "slct" | "prmt" | "shf" | "lop3" | "bfi" | "dp4a" => self.bits(name, m, s),
             "add" | "sub" | "mul" | "mad" | "fma" | "div" | "rem" | "min" | "max" | "neg" | "abs" | "shl" | "shr"
-            | "and" | "or" | "xor" | "not" | "cnot" | "bfe" | "popc" | "clz" | "brev" | "bfind" | "rcp" | "sqrt"
-            | "rsqrt" | "ex2" | "lg2" | "sin" | "cos" | "tanh" | "copysign" | "sad" => self.arithmetic(name, m, s),
+            | "and" | "or" | "xor" | "not" | "bfe" | "popc" | "clz" | "brev" | "bfind" | "rcp" | "sqrt" | "rsqrt"
+            | "ex2" | "lg2" | "sin" | "cos" | "tanh" | "copysign" | "sad" => self.arithmetic(name, m, s),
             "ld" | "ldu" => self.ld(m, s),
             "st" => self.st(m, s),
             "atom" | "red" => self.atomic(name, m, s),
@@ -461,5 +468,19 @@ impl Decoder {
             preds: self.preds,
             code: self.code,
         })
+    }
+}
+
+/// The first target that has an instruction, as far as it is later than sm_70. PTX ISA, "Target ISA notes".
+fn least_target(op: &Op) -> u32 {
+    match op {
+        Op::StMatrix { .. } => 90,
+        Op::CpAsync { .. } | Op::CpCommit | Op::CpWait { .. } | Op::CpWaitAll => 80,
+        Op::Redux { .. } | Op::ConvertPair { .. } => 80,
+        Op::Convert { spec, .. } if matches!(spec.to, Type::Bf16 | Type::Tf32) => 80,
+        Op::Mma(m) if m.kind == MmaKind::F16 && m.k == 8 => 75,
+        Op::Mma(_) => 80,
+        Op::LdMatrix { .. } => 75,
+        _ => 0,
     }
 }

@@ -94,10 +94,10 @@ fn fetch(cx: &mut Context, address: u64, size: usize, len: usize, lane: usize) -
         cx.global.read(address, len, lane as u32, &mut out)?;
         return Ok(out);
     }
-    for i in 0..size {
+    for (i, o) in out.iter_mut().enumerate().take(size) {
         let mut byte = [0; 16];
         cx.global.read(address + i as u64, 1, lane as u32, &mut byte)?;
-        out[i] = byte[0];
+        *o = byte[0];
     }
     Ok(out)
 }

@@ -39,14 +39,19 @@ impl Warp {
                 }
                 Ok(())
             }
-            Op::Ld { ty, n, d, width, from, order } => {
+            Op::Ld { ty, n, d, width, from, order, constant } => {
                 let mut rows = [[0u64; LANES]; 4];
                 let base = *self.source(from.base, mask, cx.entry)?;
                 let len = n * ty.bytes();
                 count(cx, from, &base, mask, len);
                 for lane in lanes(mask) {
                     let mut bytes = [0; 16];
-                    self.load(cx, resolve(from, base[lane]), len, lane, &mut bytes)?;
+                    let place = resolve(from, base[lane]);
+                    self.load(cx, place, len, lane, &mut bytes)?;
+                    if *constant && cx.global.written_now(place.1, len) {
+                        let message = format!("{:#x} is read as constant (.nc), and written by this launch", place.1);
+                        return Err(Trap::new(FaultKind::GlobalRace, lane as u32, message));
+                    }
                     for (i, row) in rows.iter_mut().take(*n).enumerate() {
                         row[lane] = element(&bytes, i, *ty, *width);
                     }
@@ -66,7 +71,9 @@ impl Warp {
                 self.write(*ty, *n, a, to, mask, cx)
             }
             Op::Atomic { op, ty, d, at, b, c, order } => {
-                cx.global.synchronise(order.release, order.acquire);
+                if at.space != Space::Shared {
+                    cx.global.synchronise(order.release, order.acquire);
+                }
                 let (b, c) = (*self.source(*b, mask, cx.entry)?, *self.source(*c, mask, cx.entry)?);
                 let base = *self.source(at.base, mask, cx.entry)?;
                 let mut old_row = [0; LANES];
@@ -243,6 +250,19 @@ fn count(cx: &mut Context, at: &Address, base: &Row, mask: u32, len: usize) {
                     }
                 }
                 let words = &mut words[..n];
+                stats.ideal_passes += 1;
+                // Mostly no two words share a bank.
+                let mut held = [u64::MAX; 32];
+                let conflict = words.iter().any(|w| {
+                    let bank = &mut held[(*w % 32) as usize];
+                    let other = *bank != u64::MAX && *bank != *w;
+                    *bank = *w;
+                    other
+                });
+                if !conflict {
+                    stats.passes += 1;
+                    continue;
+                }
                 words.sort_unstable();
                 let (mut banks, mut last) = ([0u8; 32], None);
                 for w in words.iter() {
@@ -252,7 +272,6 @@ fn count(cx: &mut Context, at: &Address, base: &Row, mask: u32, len: usize) {
                     }
                 }
                 stats.passes += u64::from(banks.into_iter().max().unwrap_or(1));
-                stats.ideal_passes += 1;
             }
         }
         Space::Local | Space::Generic => {}

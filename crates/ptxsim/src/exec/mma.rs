@@ -131,7 +131,7 @@ fn place_c(lane: usize, i: usize) -> (usize, usize) {
 }
 
 fn float(mma: &Mma, a: &[Row], b: &[Row], c: &[Row]) -> [Row; 4] {
-    let (mut ma, mut mb) = ([[0f64; 16]; 16], [[0f64; 16]; 8]);
+    let (mut ma, mut mb) = ([[0f64; 16]; 16], [[0f64; 8]; 16]);
     let per = if mma.kind == MmaKind::Tf32 { 1 } else { 2 };
     let value = |v: u64, e: usize| match mma.kind {
         MmaKind::F16 => f16_value(v >> (16 * e)),
@@ -147,7 +147,15 @@ fn float(mma: &Mma, a: &[Row], b: &[Row], c: &[Row]) -> [Row; 4] {
             }
             for (r, row) in b.iter().enumerate() {
                 let (k, j) = place_b(lane, r, e, per);
-                mb[j][k] = value(row[lane], e);
+                mb[k][j] = value(row[lane], e);
+            }
+        }
+    }
+    let mut sums = [[0f64; 8]; 16];
+    for (sum, a) in sums.iter_mut().zip(&ma) {
+        for (x, b) in a.iter().zip(&mb).take(mma.k) {
+            for (s, y) in sum.iter_mut().zip(b) {
+                *s += x * y;
             }
         }
     }
@@ -160,8 +168,7 @@ fn float(mma: &Mma, a: &[Row], b: &[Row], c: &[Row]) -> [Row; 4] {
             } else {
                 f64::from(f32_value(c[i][lane]))
             };
-            let sum: f64 = ma[row].iter().zip(&mb[column]).take(mma.k).map(|(x, y)| x * y).sum();
-            let total = acc + sum;
+            let total = acc + sums[row][column];
             if mma.half_acc {
                 out[i / 2][lane] |= f16_bits(total, Rounding::Even) << (16 * (i % 2));
             } else {

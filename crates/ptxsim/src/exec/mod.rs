@@ -37,6 +37,19 @@ pub struct Stats {
     pub ideal_passes: u64,
 }
 
+impl Stats {
+    /// Adds the counts of another launch.
+    pub fn add(&mut self, other: &Stats) {
+        self.blocks += other.blocks;
+        self.instructions += other.instructions;
+        self.mma += other.mma;
+        self.sectors += other.sectors;
+        self.ideal_sectors += other.ideal_sectors;
+        self.passes += other.passes;
+        self.ideal_passes += other.ideal_passes;
+    }
+}
+
 /// What the warps of a block share while they run.
 pub(crate) struct Context<'a> {
     pub entry: &'a Entry,

@@ -388,6 +388,8 @@ fn the_text_is_read_strictly() {
         let e = error(body);
         assert!(e.line == line && e.message.contains(says), "{body}: {e}");
     }
+    let old = ".version 7.0\n.target sm_75\n.entry k() { cp.async.commit_group; }";
+    assert!(Module::parse(old).unwrap_err().message.contains("needs sm_80"));
     assert!(Module::parse(".entry k() { ret; }").is_err());
     assert!(Module::parse(".version 7.0\n.target sm_80\n.func f() { ret; }").unwrap_err().message.contains(".func"));
 }

@@ -2,6 +2,7 @@
 
 mod instructions;
 mod kernels;
+mod mock;
 
 use planc_ptxsim::{Device, Fault, Module, Options, Param, Stats};
 
