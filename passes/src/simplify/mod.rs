@@ -46,6 +46,7 @@ const RULES: &[Rule] = &[
     movement::transpose_is_reshape,
     movement::reshapes,
     movement::slice_of_concat,
+    movement::transposed_weights,
     arithmetic::neutral_operand,
     arithmetic::pairs,
     arithmetic::clips,

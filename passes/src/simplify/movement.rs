@@ -6,7 +6,7 @@ use crate::rewrite::{is_output, kernel, remove_chain, replace, take_over};
 use planc_ir::{Graph, NodeBuilder, NodeId, OpName, TensorType, ValueId};
 use planc_kir::Kernel;
 use planc_ops::{Props, row};
-use planc_tensor::{Dim, Tensor};
+use planc_tensor::{DType, Dim, Tensor};
 
 /// The permutation of a transposing node and what it transposes.
 fn transpose(g: &Graph, id: NodeId) -> Option<(Vec<usize>, ValueId)> {
@@ -37,6 +37,28 @@ pub(super) fn transposes(g: &mut Graph, id: NodeId, _: &mut PassCx<'_>) -> bool 
         e.attrs().set("perm", perm);
     });
     if let Some((p, _)) = g.producer(mid) {
+        remove_chain(g, p);
+    }
+    true
+}
+
+/// A MatMul by the transpose of a constant that is too large to fold reads the constant itself, which the backend packs
+/// whichever way it lies.
+pub(super) fn transposed_weights(g: &mut Graph, id: NodeId, _: &mut PassCx<'_>) -> bool {
+    let n = g.node(id);
+    let (true, Some(b)) = (n.op.is("MatMul"), n.input(1)) else { return false };
+    let Some((perm, w)) = producer_without_epilogue(g, b).and_then(|p| transpose(g, p)) else { return false };
+    let matrix = g.constant(w).is_some_and(|t| t.rank() == 2 && t.dtype() == DType::F32);
+    let rows = g.tensor_type(n.input(0).unwrap_or(w)).and_then(TensorType::rank).is_some_and(|r| r >= 2);
+    if perm != [1, 0] || !matrix || !rows {
+        return false;
+    }
+    g.edit_node(id, |e| {
+        e.set_op(OpName::new("com.microsoft", "FusedMatMul"));
+        e.inputs()[1] = Some(w);
+        e.attrs().set("transB", 1i64);
+    });
+    if let Some((p, _)) = g.producer(b) {
         remove_chain(g, p);
     }
     true
@@ -150,7 +172,7 @@ pub(super) fn slice_of_concat(g: &mut Graph, id: NodeId, _: &mut PassCx<'_>) -> 
         let starts = vector("starts", cut.iter().map(|i| starts[*i]).collect());
         let (ends, axes) = (vector("ends", ends), vector("axes", cut.iter().map(|i| *i as i64).collect()));
         let b = NodeBuilder::new(OpName::onnx("Slice")).inputs([part, starts, ends, axes]).like(&g.node(id).clone());
-        let ty = g.tensor_type(y).cloned().unwrap_or_else(|| TensorType::unranked(planc_tensor::DType::F32));
+        let ty = g.tensor_type(y).cloned().unwrap_or_else(|| TensorType::unranked(DType::F32));
         let made = g.add_op(b, &format!("{name}.part"), ty);
         take_over(g, y, made);
     }
