@@ -56,6 +56,7 @@ pub struct Options {
     disabled: Vec<String>,
     targets: Vec<&'static str>,
     max_memory: Option<usize>,
+    exact_conv: bool,
     ranges: Vec<ShapeList>,
 }
 
@@ -73,6 +74,7 @@ impl Options {
             disabled: flags.disable_pass.clone(),
             targets: Vec::new(),
             max_memory: flags.max_memory,
+            exact_conv: flags.exact_conv,
             ranges: [&flags.min_shapes, &flags.opt_shapes, &flags.max_shapes].into_iter().flatten().cloned().collect(),
         };
         let listed = flags.shapes.iter().flat_map(|l| &l.0);
@@ -102,7 +104,7 @@ impl Options {
     /// What the backend is asked for.
     fn backend(&self) -> planc_cpu::Options {
         let targets = self.targets.iter().filter_map(|t| planc_cpu::codegen::Target::from_name(t)).collect();
-        planc_cpu::Options { targets, ..Default::default() }
+        planc_cpu::Options { targets, exact_conv: self.exact_conv, ..Default::default() }
     }
 
     /// Everything that decides over the bytes of a plan, apart from the model.
@@ -118,6 +120,7 @@ impl Options {
             "disable_pass": self.disabled,
             "target": self.targets,
             "max_memory": self.max_memory,
+            "exact_conv": self.exact_conv,
         })
     }
 }

@@ -20,6 +20,9 @@ pub struct Compilation {
     /// Leave a pass out; see `planc passes`
     #[arg(long, value_name = "NAME")]
     pub disable_pass: Vec<String>,
+    /// Add up convolutions term by term, not by Winograd's algorithm, which rounds a little more
+    #[arg(long)]
+    pub exact_conv: bool,
     /// Targets to generate code for; see `planc targets`
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub target: Vec<String>,

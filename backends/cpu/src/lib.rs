@@ -5,6 +5,7 @@
 //! to kernels first), passes, running.
 
 pub mod codegen;
+mod convolution;
 mod select;
 
 use codegen::{Functions, Target};
@@ -22,11 +23,13 @@ pub struct Options {
     pub targets: Vec<Target>,
     /// Generate code for maps and reductions over f32 too where it can be, though precompiled kernels are faster; for tests.
     pub generate_f32: bool,
+    /// Add up convolutions term by term, never by Winograd's algorithm, whose rounding errors are a few times larger.
+    pub exact_conv: bool,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { targets: vec![Target::X86_64], generate_f32: false }
+        Options { targets: vec![Target::X86_64], generate_f32: false, exact_conv: false }
     }
 }
 
@@ -45,7 +48,8 @@ pub struct Compiled {
 /// Every node that cannot be compiled.
 pub fn compile(graph: &Graph, options: &Options) -> Result<Compiled, Vec<NodeError>> {
     let functions = Functions::new(&options.targets);
-    let mut selector = select::Selector { functions, generate_f32: options.generate_f32 };
+    let mut selector =
+        select::Selector { functions, generate_f32: options.generate_f32, exact_conv: options.exact_conv };
     let lowered = lower(graph, &mut selector)?;
     Ok(Compiled { lowered, code: selector.functions.sections() })
 }

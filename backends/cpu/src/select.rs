@@ -1,8 +1,9 @@
 //! Which kernel computes a node, and in what form it wants its weights.
 
 use crate::codegen::{self, Functions};
+use crate::convolution::pack_conv;
 use planc_ir::{NodeId, ValueId};
-use planc_kernels::conv::{self, Conv2d, TransposedConv};
+use planc_kernels::conv::{self, TransposedConv};
 use planc_kernels::dispatch::{self, Form};
 use planc_kernels::gemm::pack_b;
 use planc_kir::{Conv, Expr, Gemm, Inst, Kernel, ReduceOp, Reg, Rnn};
@@ -60,6 +61,8 @@ pub(crate) struct Selector {
     pub(crate) functions: Functions,
     /// Generate code for maps and reductions over f32 too where it can be, though precompiled kernels are faster; for tests.
     pub(crate) generate_f32: bool,
+    /// Add up convolutions term by term only.
+    pub(crate) exact_conv: bool,
 }
 
 impl Select for Selector {
@@ -94,8 +97,10 @@ fn select(
     let mut kernel = kernel;
     let sides: &[ValueId] = node.epilogue().map_or(&[], |e| &e.sides);
     let mut operands: Vec<Prepared<'_>> = operands.iter().map(|v| Prepared::Value(*v)).collect();
-    let result = node.output(0).and_then(|v| b.graph.tensor_type(v)).map_or(Layout::RowMajor, |t| t.layout);
-    pack(b, &mut kernel, &mut operands, result);
+    let chosen = pack(b, &mut kernel, &mut operands, node.output(0), s.exact_conv);
+    if let Some((what, why)) = chosen {
+        c.decide(b, id, what, &why);
+    }
     operands.extend(sides.iter().map(|v| Prepared::Value(Some(*v))));
 
     let value_form = |v: ValueId| -> Option<Form> { b.graph.tensor_type(v).map(|t| (t.dtype, t.layout)) };
@@ -167,25 +172,34 @@ enum Prepared<'g> {
     Packed { of: ValueId, shape: Vec<usize>, layout: Layout, elements: Cow<'g, [f32]> },
 }
 
-/// Brings constant weights into the form that is read fastest.
-fn pack(b: &Builder<'_>, kernel: &mut Kernel, operands: &mut [Prepared<'_>], result: Layout) {
+/// Brings constant weights into the form that is read fastest; what was chosen and why, where there was a choice.
+fn pack(
+    b: &Builder<'_>,
+    kernel: &mut Kernel,
+    operands: &mut [Prepared<'_>],
+    result: Option<ValueId>,
+    exact_conv: bool,
+) -> Option<(&'static str, String)> {
     if let Kernel::Rnn(rnn) = kernel {
-        return pack_recurrent(b, rnn, operands);
+        pack_recurrent(b, rnn, operands);
+        return None;
     }
-    let Some(Prepared::Value(Some(weights))) = operands.get(1) else { return };
+    let Some(Prepared::Value(Some(weights))) = operands.get(1) else { return None };
     let weights = *weights;
-    let Some(w) = b.graph.constant(weights).filter(|w| w.dtype() == DType::F32 && !w.is_empty()) else { return };
-    let x = operands.first().and_then(|p| if let Prepared::Value(v) = p { *v } else { None });
-    let layouts = (x.and_then(|v| b.graph.tensor_type(v)).map_or(Layout::RowMajor, |t| t.layout), result);
-    let packed = match kernel {
-        Kernel::Gemm(gemm) => pack_gemm(gemm, w, weights),
-        Kernel::Conv(conv) => pack_conv(conv, w, weights, layouts),
-        Kernel::ConvTranspose(conv) => pack_transposed(conv, w, weights),
-        _ => None,
+    let w = b.graph.constant(weights).filter(|w| w.dtype() == DType::F32 && !w.is_empty())?;
+    let (packed, chosen) = match kernel {
+        Kernel::Gemm(gemm) => (pack_gemm(gemm, w, weights)?, None),
+        Kernel::Conv(conv) => {
+            let x = operands.first().and_then(|p| if let Prepared::Value(v) = p { *v } else { None })?;
+            let types = (b.graph.tensor_type(x)?, b.graph.tensor_type(result?)?);
+            let (layout, elements, chosen) = pack_conv(conv, w, types, exact_conv)?;
+            (Prepared::Packed { of: weights, shape: w.shape().to_vec(), layout, elements: elements.into() }, chosen)
+        }
+        Kernel::ConvTranspose(conv) => (pack_transposed(conv, w, weights)?, None),
+        _ => return None,
     };
-    if let Some(packed) = packed {
-        operands[1] = packed;
-    }
+    operands[1] = packed;
+    chosen
 }
 
 /// A constant b as column panels; its transposition and the product's factor go into them.
@@ -221,33 +235,6 @@ fn pack_recurrent(b: &Builder<'_>, rnn: &Rnn, operands: &mut [Prepared<'_>]) {
         let shape = vec![directions, k, gates];
         operands[i] = Prepared::Packed { of, shape, layout: Layout::Panels16, elements: packed.into() };
     }
-}
-
-/// Constant weights of a convolution over blocked channels.
-fn pack_conv(conv: &Conv, w: &Tensor, of: ValueId, (x, y): (Layout, Layout)) -> Option<Prepared<'static>> {
-    let &[m, c, kh, kw] = w.shape() else { return None };
-    if y != Layout::Nchw16c {
-        return None;
-    }
-    // Packing depends on channels, groups and kernel only.
-    let geometry = Conv2d {
-        batch: 1,
-        channels: (c * conv.group, m),
-        groups: conv.group,
-        input: (kh, kw),
-        kernel: (kh, kw),
-        stride: (1, 1),
-        dilation: (1, 1),
-        pads_begin: (0, 0),
-        pads_end: (0, 0),
-    };
-    let elements = w.view().to_vec::<f32>()?;
-    let (layout, elements) = match x {
-        Layout::RowMajor => (Layout::ConvFirst16, conv::pack_first_weights(&geometry, &elements)),
-        _ if geometry.is_depthwise() => (Layout::Depthwise16, conv::pack_depthwise_weights(&geometry, &elements)),
-        _ => (Layout::ConvBlocks16, conv::pack_conv_weights(&geometry, &elements)),
-    };
-    Some(Prepared::Packed { of, shape: w.shape().to_vec(), layout, elements: elements.into() })
 }
 
 /// Constant weights of a transposed convolution.

@@ -221,6 +221,7 @@ impl Unit<'_> {
                 row_bias: std::ptr::null(),
                 stages: Epilogue::default().stages(c),
                 res_ld: 0,
+                backwards: false,
             };
             // SAFETY: the rows exist in Q and the output, and the scores hold `ROWS` rows of `ld`. Keys that a row does
             // not see, up to the last that any row of the block sees, have probability zero.
@@ -234,27 +235,42 @@ impl Unit<'_> {
                         &job(end - start, seen, a.dim, q, sq.row, keys.as_ptr(), to, ld, a.dim),
                     );
                 }
-                self.isa.run(Probabilities { unit: self, rows: start..end, seen, scores: to, ld });
+                let mut factors = [0.0; ROWS];
+                let factors = &mut factors[..end - start];
+                self.isa.run(Probabilities { unit: self, first: start, seen, scores: to, ld, factors });
                 let out = self.out.add(start * so.row);
                 let values = values.as_ptr();
                 gemm::run(self.isa, &Serial, &job(end - start, a.value_dim, seen, to, ld, values, out, so.row, a.keys));
+                self.isa.run(Scale { rows: out, stride: so.row, len: a.value_dim, factors });
             }
             start = end;
         }
     }
 
-    /// Adds the mask to `scale * score` and takes the softmax of row `i`.
+    /// Adds the mask to `scale * score` of row `i` and replaces each by a multiple of its probability; the factor that makes
+    /// them probabilities.
     ///
     /// # Safety
     /// `scores` must hold `seen` scores of query `i`, the rest of `total` values is set to zero.
     #[inline(always)]
-    unsafe fn probabilities<S: Simd>(&self, s: S, i: usize, scores: *mut f32, total: usize) {
+    unsafe fn probabilities<S: Simd>(&self, s: S, i: usize, scores: *mut f32, total: usize) -> f32 {
         let seen = self.seen(i).min(total);
-        let scale = s.splat(self.a.scale);
+        if seen == 0 {
+            // SAFETY: as promised by the caller.
+            unsafe { std::slice::from_raw_parts_mut(scores, total).fill(0.0) };
+            return 1.0;
+        }
+        let factor = self.a.scale;
+        let scale = s.splat(factor);
         // SAFETY: as promised by the caller; the mask was checked to hold a number for each key.
         unsafe {
-            match self.mask {
-                None => vmath::each!(s, scores, scores, seen, |v| s.mul(v, scale)),
+            let masked = match self.mask {
+                // The largest product is that of the largest score.
+                None if factor > 0.0 => false,
+                None => {
+                    vmath::each!(s, scores, scores, seen, |v| s.mul(v, scale));
+                    true
+                }
                 Some((data, m)) if m.key == 1 => {
                     let row = data.as_ptr().wrapping_add(i * m.strides.row);
                     let mut at = 0;
@@ -264,27 +280,33 @@ impl Unit<'_> {
                         s.store_n(scores.add(at), n, v);
                         at += n;
                     }
+                    true
                 }
                 Some((data, m)) => {
                     for at in 0..seen {
                         let v = scores.add(at);
                         *v = *v * self.a.scale + data[i * m.strides.row + at * m.key];
                     }
+                    true
                 }
-            }
-            softmax::row(s, false, scores, scores, seen);
+            };
+            let factor = if masked { 1.0 } else { factor };
+            let top = softmax::top(s, scores, seen) * factor;
+            let sum = softmax::exponentials(s, scores, scores, seen, factor, top);
             std::slice::from_raw_parts_mut(scores.add(seen), total - seen).fill(0.0);
+            sum
         }
     }
 }
 
-/// Scores to probabilities for a block of rows.
+/// Scores to multiples of probabilities for a block of rows, and the factors that each row lacks.
 struct Probabilities<'a> {
     unit: &'a Unit<'a>,
-    rows: std::ops::Range<usize>,
+    first: usize,
     seen: usize,
     scores: *mut f32,
     ld: usize,
+    factors: &'a mut [f32],
 }
 
 impl Kernel for Probabilities<'_> {
@@ -292,9 +314,34 @@ impl Kernel for Probabilities<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        for (row, i) in self.rows.clone().enumerate() {
-            // SAFETY: the block holds `rows` rows of `ld >= seen` scores.
-            unsafe { self.unit.probabilities(s, i, self.scores.add(row * self.ld), self.seen) };
+        for (row, factor) in self.factors.iter_mut().enumerate() {
+            // SAFETY: the block holds as many rows of `ld >= seen` scores as there are factors.
+            *factor =
+                unsafe { self.unit.probabilities(s, self.first + row, self.scores.add(row * self.ld), self.seen) };
+        }
+    }
+}
+
+/// Multiplies each row by a factor.
+struct Scale<'a> {
+    rows: *mut f32,
+    stride: usize,
+    len: usize,
+    factors: &'a [f32],
+}
+
+impl Kernel for Scale<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for (row, factor) in self.factors.iter().enumerate() {
+            let factor = s.splat(*factor);
+            // SAFETY: whoever builds this passes rows that were just written, one for each factor.
+            unsafe {
+                let row = self.rows.add(row * self.stride);
+                vmath::each!(s, row, row, self.len, |v| s.mul(v, factor));
+            }
         }
     }
 }
@@ -320,7 +367,7 @@ impl Kernel for One<'_> {
         // SAFETY: `keys` scores are in the scratch memory; the output row holds `value_dim` values; rows of V were
         // checked by the caller.
         unsafe {
-            u.probabilities(s, 0, scores.as_mut_ptr(), seen);
+            let factor = s.splat(u.probabilities(s, 0, scores.as_mut_ptr(), seen));
             let mut at = 0;
             while at < a.value_dim {
                 // Four vectors at a time, so that additions overlap.
@@ -337,7 +384,7 @@ impl Kernel for One<'_> {
                 }
                 for (i, &acc) in acc.iter().enumerate() {
                     let n = width.saturating_sub(i * S::LANES).min(S::LANES);
-                    s.store_n(u.out.wrapping_add(at + i * S::LANES), n, acc);
+                    s.store_n(u.out.wrapping_add(at + i * S::LANES), n, s.mul(acc, factor));
                 }
                 at += width;
             }

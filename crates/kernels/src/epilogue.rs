@@ -197,6 +197,11 @@ pub(crate) struct Stages {
     pub(crate) late: Option<(Activation, *const f32)>,
 }
 
+impl Stages {
+    /// Nothing is done to the sums.
+    pub(crate) const NONE: Self = Self { clamp: NO_CLAMP, in_place: false, early: std::ptr::null(), late: None };
+}
+
 // SAFETY: the pointers are only read, under the promises of `Residual`.
 unsafe impl Sync for Stages {}
 // SAFETY: as above.

@@ -20,8 +20,8 @@ const STREAM_AHEAD: usize = 512;
 pub(crate) struct Tile {
     /// First element of A.
     pub(crate) a: *const f32,
-    /// Offset of each tap from `a`.
-    pub(crate) taps: *const isize,
+    /// Offsets of each tap from `a` and from `b`.
+    pub(crate) taps: *const (isize, isize),
     pub(crate) n_taps: usize,
     /// Terms per tap, and terms of each tap from `n_whole` on.
     pub(crate) k: usize,
@@ -30,10 +30,8 @@ pub(crate) struct Tile {
     /// Distance between pixels of a row, and between rows of pixels, of A.
     pub(crate) a_px: usize,
     pub(crate) a_row: usize,
-    /// First panel of B.
+    /// First panel of B, and the distance between panels.
     pub(crate) b: *const f32,
-    /// Distance between taps of a panel, and between panels.
-    pub(crate) b_tap: usize,
     pub(crate) b_panel: usize,
     /// First element of C, and its distances between pixels, rows of pixels and panels.
     pub(crate) c: *mut f32,
@@ -109,8 +107,8 @@ impl<const RR: usize, const W: usize, const NV: usize> Kernel for Run<'_, RR, W,
             }
             let mut ahead = t.ahead;
             for tap in 0..t.n_taps {
-                let mut a = t.a.offset(*t.taps.add(tap));
-                let mut b = t.b.add(tap * t.b_tap);
+                let (at, from) = *t.taps.add(tap);
+                let (mut a, mut b) = (t.a.offset(at), t.b.offset(from));
                 for _ in 0..if tap < t.n_whole { t.k } else { t.k_last } {
                     if wide {
                         for p in 0..NV * lanes / PANEL {

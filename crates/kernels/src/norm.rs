@@ -4,7 +4,6 @@
 
 use crate::isa::{Isa, Kernel, Simd};
 use crate::par::{Parallel, Shared, ranges};
-use crate::reduce::sum_of;
 use crate::vmath;
 
 /// What is divided by what.
@@ -93,12 +92,21 @@ impl Kernel for Task<'_> {
         for row in self.rows {
             let x = &self.x[row * len..][..len];
             let count = len.max(1) as f64;
-            let mean = if self.norm == Norm::Mean { (sum_of(s, x, 0.0, |v| v) / count) as f32 } else { 0.0 };
+            let mean = if self.norm == Norm::Mean {
+                // SAFETY: the row is a slice.
+                (unsafe { vmath::sum!(s, x.as_ptr(), len, 0.0, |v| v) } / count) as f32
+            } else {
+                0.0
+            };
             let m = s.splat(mean);
-            let variance = sum_of(s, x, mean, |v| {
-                let d = s.sub(v, m);
-                s.mul(d, d)
-            }) / count;
+            // SAFETY: as above.
+            let squares = unsafe {
+                vmath::sum!(s, x.as_ptr(), len, mean, |v| {
+                    let d = s.sub(v, m);
+                    s.mul(d, d)
+                })
+            };
+            let variance = squares / count;
             let factor = (1.0 / (variance + f64::from(self.epsilon)).sqrt()) as f32;
             let f = s.splat(factor);
             // SAFETY: the row lies within both tensors; scale and shift were checked to cover it.

@@ -2,7 +2,6 @@
 
 use crate::isa::{Isa, Kernel, Simd};
 use crate::par::{Parallel, Shared, ranges};
-use crate::reduce::{max_of, sum_of};
 use crate::vmath;
 
 /// `y = e^(x - max) / sum`, or `x - max - log(sum)` if `log`, over `r` of `x[outer, r, inner]`.
@@ -112,19 +111,62 @@ impl Kernel for Task {
 pub(crate) unsafe fn row<S: Simd>(s: S, log: bool, x: *const f32, y: *mut f32, len: usize) {
     // SAFETY: as promised by the caller; no slice lives while `y` is written.
     unsafe {
-        let top = s.splat(max_of(s, std::slice::from_raw_parts(x, len)));
+        let top = top(s, x, len);
+        let most = s.splat(top);
         if log {
-            let values = std::slice::from_raw_parts(x, len);
-            let sum = sum_of(s, values, f32::NEG_INFINITY, |v| vmath::exp(s, s.sub(v, top)));
+            let sum = vmath::sum!(s, x, len, f32::NEG_INFINITY, |v| vmath::exp(s, s.sub(v, most)));
             let shift = s.splat(sum.ln() as f32);
-            vmath::each!(s, x, y, len, |v| s.sub(s.sub(v, top), shift));
+            vmath::each!(s, x, y, len, |v| s.sub(s.sub(v, most), shift));
             return;
         }
-        vmath::each!(s, x, y, len, |v| vmath::exp(s, s.sub(v, top)));
-        let sum = sum_of(s, std::slice::from_raw_parts(y, len), 0.0, |v| v);
-        let scale = s.splat((1.0 / sum) as f32);
+        let scale = s.splat(exponentials(s, x, y, len, 1.0, top));
         vmath::each!(s, y, y, len, |v| s.mul(v, scale));
     }
+}
+
+/// The largest of `len` values, negative infinity of none.
+///
+/// # Safety
+/// `x` must be valid for `len` values.
+#[inline(always)]
+pub(crate) unsafe fn top<S: Simd>(s: S, x: *const f32, len: usize) -> f32 {
+    const LOW: f32 = f32::NEG_INFINITY;
+    // SAFETY: as promised by the caller.
+    s.reduce_max(unsafe { vmath::fold!(s, x, len, (LOW, LOW), |v| v, |a, b| s.max(a, b)) })
+}
+
+/// `y = exp(scale x - top)`; the reciprocal of their sum.
+///
+/// # Safety
+/// `x` and `y` must be valid for `len` values, and equal or disjoint.
+#[inline(always)]
+pub(crate) unsafe fn exponentials<S: Simd>(s: S, x: *const f32, y: *mut f32, len: usize, scale: f32, top: f32) -> f32 {
+    let (scale, shift) = (s.splat(scale), s.splat(-top));
+    let (mut total, mut at) = (0f64, 0);
+    // SAFETY: as promised by the caller; a vector is stored whole only where it lies within `len`.
+    unsafe {
+        while at < len {
+            let end = (at + vmath::SUM_BLOCK).min(len);
+            let mut acc = [s.zero(); 2];
+            while at + 2 * S::LANES <= end {
+                let a = vmath::exp(s, s.fma(s.load(x.add(at)), scale, shift));
+                let b = vmath::exp(s, s.fma(s.load(x.add(at + S::LANES)), scale, shift));
+                s.store(y.add(at), a);
+                s.store(y.add(at + S::LANES), b);
+                acc = [s.add(acc[0], a), s.add(acc[1], b)];
+                at += 2 * S::LANES;
+            }
+            while at < end {
+                let n = S::LANES.min(end - at);
+                s.store_n(y.add(at), n, vmath::exp(s, s.fma(s.load_n(x.add(at), n), scale, shift)));
+                // Lanes past the end are zero when they are read again.
+                acc[0] = s.add(acc[0], s.load_n(y.add(at), n));
+                at += n;
+            }
+            total += f64::from(s.reduce_add(s.add(acc[0], acc[1])));
+        }
+    }
+    (1.0 / total) as f32
 }
 
 /// `n <= LANES` columns of rows `stride` apart.

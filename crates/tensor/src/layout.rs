@@ -24,6 +24,9 @@ pub enum Layout {
     Depthwise16,
     /// Weights `[C, M/group, kernel..]` of a transposed convolution as `[group, M/group, kernel.., C/group]`.
     ConvTransposed,
+    /// Weights `[M, C, 3, 3]` of a convolution, transformed for Winograd's F(4x4, 3x3), as `[36, ceil(M/16), C, 16 m]`, zero
+    /// filled.
+    Winograd16,
 }
 
 impl Layout {
@@ -34,6 +37,7 @@ impl Layout {
             Layout::Nchw16c => "nchw16c",
             Layout::Panels16 => "panels16",
             Layout::ConvBlocks16 => "convblocks16",
+            Layout::Winograd16 => "winograd16",
             Layout::ConvFirst16 => "convfirst16",
             Layout::Depthwise16 => "depthwise16",
             Layout::ConvTransposed => "convtransposed",
@@ -43,7 +47,7 @@ impl Layout {
     /// The layout with this name.
     pub fn from_name(name: &str) -> Option<Layout> {
         use Layout::*;
-        [RowMajor, Nchw16c, Panels16, ConvBlocks16, ConvFirst16, Depthwise16, ConvTransposed]
+        [RowMajor, Nchw16c, Panels16, ConvBlocks16, ConvFirst16, Depthwise16, ConvTransposed, Winograd16]
             .into_iter()
             .find(|l| l.name() == name)
     }
@@ -62,6 +66,10 @@ impl Layout {
             Layout::ConvBlocks16 => {
                 *stored.get_mut(1)? = up16(*shape.get(1)?)?;
                 stored[0] = up16(stored[0])?;
+            }
+            Layout::Winograd16 => {
+                let &[m, c, 3, 3] = shape else { return None };
+                stored = vec![36, up16(m)?, c];
             }
             Layout::ConvFirst16 | Layout::Depthwise16 => {
                 shape.get(1)?;

@@ -89,15 +89,17 @@ impl Kernel for Rows<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let p = self.plan;
-        // 14 accumulators hide the latency of FMA; with 16 registers 12 are left, and 10 divides common widths better.
-        let most = if S::TILE_ROWS[1] == 6 { 10 } else { 14 };
-        let inside = p.conv.inside(p.ow);
-        // Where 3 columns need at most one pixel of padding on either side, whole rows are tiled and the tiles at the
-        // edges leave out one product; otherwise edge pixels are computed one by one.
-        let (left, right) = (inside.start, p.ow - inside.end);
-        let common = p.conv.kernel.1 == 3 && p.conv.dilation.1 == 1 && p.conv.stride.1 <= 2;
-        let one_pad = common && left <= 1 && right <= 1 && !inside.is_empty();
-        let tiled = if one_pad { 0..p.ow } else { inside };
+        // 14 accumulators hide the latency of FMA; with 16 registers 12 are left, and 10 divides common widths better. Each
+        // width is a function of its own, and those of five taps are long: 8 do too.
+        let known = p.conv.known(p.ow);
+        let most = match (known, S::TILE_ROWS[1] == 6) {
+            (Some(_), _) if p.conv.kernel.1 == 5 => 8,
+            (_, true) => 10,
+            _ => 14,
+        };
+        // Where it is known at compile time which taps the first and last pixels lack, whole rows are tiled; otherwise edge
+        // pixels are computed one by one.
+        let tiled = if known.is_some() { 0..p.ow } else { p.conv.inside(p.ow) };
         let tiles = tiled.len().div_ceil(most);
         let edges = p.ow - tiled.len();
         let mut row = self.rows.start;
@@ -118,15 +120,12 @@ impl Kernel for Rows<'_> {
                 let t = Tile { plan: p, plane, rows: first..first + count, ox: cols.start, at };
                 if i < edges {
                     s.call(Run::<1, 0, 0, CHECK, CHECK>(&t));
-                } else if one_pad {
-                    match (left > 0 && cols.start == 0, right > 0 && cols.end == p.ow) {
-                        (false, false) => three::<S, FULL, FULL>(s, cols.len(), &t),
-                        (true, false) => three::<S, SHORT, FULL>(s, cols.len(), &t),
-                        (false, true) => three::<S, FULL, SHORT>(s, cols.len(), &t),
-                        (true, true) => three::<S, SHORT, SHORT>(s, cols.len(), &t),
-                    }
+                } else if let Some((left, right)) = known {
+                    let left = if cols.start == 0 { left } else { 0 };
+                    let right = if cols.end == p.ow { right } else { 0 };
+                    cut(s, (left, right), cols.len(), &t);
                 } else {
-                    width::<S, 0, 0, FULL, FULL>(s, cols.len(), &t);
+                    width::<S, 0, 0, 0, 0>(s, cols.len(), &t);
                 }
                 if let Some((activation, residual)) = p.stages.late {
                     // SAFETY: the tile was just written; a residual has the same layout.
@@ -165,30 +164,52 @@ impl Conv2d {
         let end = room.map_or(0, |room| room / self.stride.1 + 1).min(ow);
         first..end.max(first)
     }
-}
 
-/// What is known of the first or last pixel of a tile: it has an input for each kernel column ...
-const FULL: u8 = 0;
-/// ... for all but the outermost one ...
-const SHORT: u8 = 1;
-/// ... or nothing.
-const CHECK: u8 = 2;
-
-#[inline(always)]
-fn three<S: Simd, const LEFT: u8, const RIGHT: u8>(s: S, w: usize, t: &Tile<'_>) {
-    if t.plan.conv.stride.1 == 1 {
-        width::<S, 3, 1, LEFT, RIGHT>(s, w, t);
-    } else {
-        width::<S, 3, 2, LEFT, RIGHT>(s, w, t);
+    /// How many taps the first output column lacks on the left and the last on the right, if [`cut`] is built for that.
+    fn known(&self, ow: usize) -> Option<(usize, usize)> {
+        let last = (ow.checked_sub(1)?) * self.stride.1 + self.kernel.1;
+        let (left, right) = (self.pads_begin.1, last.saturating_sub(self.input.1 + self.pads_begin.1));
+        let built = match self.kernel.1 {
+            3 => left <= 1 && right <= 1,
+            5 => matches!(left, 0 | 2) && right <= 2,
+            _ => false,
+        };
+        (built && self.dilation.1 == 1 && self.stride.1 <= 2).then_some((left, right))
     }
 }
 
+/// Every tap of every pixel has to be checked.
+const CHECK: usize = usize::MAX;
+
+/// A tile of which the first pixel lacks taps on the left, and the last on the right.
 #[inline(always)]
-fn width<S: Simd, const KW: usize, const STRIDE: usize, const LEFT: u8, const RIGHT: u8>(s: S, w: usize, t: &Tile<'_>) {
+fn cut<S: Simd>(s: S, lacks: (usize, usize), w: usize, t: &Tile<'_>) {
+    macro_rules! cases {
+        ($($kw:literal $stride:literal: $($left:literal $right:literal),*;)*) => {
+            match (t.plan.conv.kernel.1, t.plan.conv.stride.1, lacks) {
+                $($(($kw, $stride, ($left, $right)) => width::<S, $kw, $stride, $left, $right>(s, w, t),)*)*
+                _ => unreachable!("taps of a tile"),
+            }
+        };
+    }
+    cases!(
+        3 1: 0 0, 0 1, 1 0, 1 1;
+        3 2: 0 0, 0 1, 1 0, 1 1;
+        5 1: 0 0, 0 1, 0 2, 2 0, 2 1, 2 2;
+        5 2: 0 0, 0 1, 0 2, 2 0, 2 1, 2 2;
+    );
+}
+
+#[inline(always)]
+fn width<S: Simd, const KW: usize, const STRIDE: usize, const LEFT: usize, const RIGHT: usize>(
+    s: S,
+    w: usize,
+    t: &Tile<'_>,
+) {
     macro_rules! widths {
         ($($w:literal),*) => {
             match w {
-                $($w => s.call(Run::<$w, KW, STRIDE, LEFT, RIGHT>(t)),)*
+                $($w => one::<S, $w, KW, STRIDE, LEFT, RIGHT>(s, t),)*
                 _ => unreachable!("tile width"),
             }
         };
@@ -196,11 +217,25 @@ fn width<S: Simd, const KW: usize, const STRIDE: usize, const LEFT: u8, const RI
     widths!(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14);
 }
 
+#[inline(always)]
+fn one<S: Simd, const W: usize, const KW: usize, const STRIDE: usize, const LEFT: usize, const RIGHT: usize>(
+    s: S,
+    t: &Tile<'_>,
+) {
+    if const { KW < 5 || W <= 8 } {
+        s.call(Run::<W, KW, STRIDE, LEFT, RIGHT>(t));
+    } else {
+        unreachable!("tile width");
+    }
+}
+
 /// `KW` and `STRIDE` are the width and the stride of the kernel if they are known, or 0: short loops of unknown length and
 /// addresses of unknown distance cost as much as the products.
-struct Run<'a, const W: usize, const KW: usize, const STRIDE: usize, const LEFT: u8, const RIGHT: u8>(&'a Tile<'a>);
+struct Run<'a, const W: usize, const KW: usize, const STRIDE: usize, const LEFT: usize, const RIGHT: usize>(
+    &'a Tile<'a>,
+);
 
-impl<const W: usize, const KW: usize, const STRIDE: usize, const LEFT: u8, const RIGHT: u8> Kernel
+impl<const W: usize, const KW: usize, const STRIDE: usize, const LEFT: usize, const RIGHT: usize> Kernel
     for Run<'_, W, KW, STRIDE, LEFT, RIGHT>
 {
     type Out = ();
@@ -220,8 +255,8 @@ impl<const W: usize, const KW: usize, const STRIDE: usize, const LEFT: u8, const
         let residual = if p.stages.in_place { p.y.cast_const() } else { p.stages.early };
         // A block is several registers wide on narrow tiers: they are independent convolutions.
         for lane in (0..PANEL).step_by(S::LANES) {
-            // SAFETY: input rows are checked against the image here, and columns either here or by `Conv2d::inside` and
-            // the choice of `LEFT` and `RIGHT`; weights, output and residual hold whole blocks; the bias is read up to the last channel.
+            // SAFETY: input rows are checked against the image here, and columns either here or by `Conv2d::inside` or
+            // `Conv2d::known`; weights, output and residual hold whole blocks; the bias is read up to the last channel.
             unsafe {
                 let bias = if p.bias.is_null() {
                     s.zero()
@@ -246,8 +281,8 @@ impl<const W: usize, const KW: usize, const STRIDE: usize, const LEFT: u8, const
                             let wv = s.load(weights.add(kx * PANEL));
                             let from = row.wrapping_add(kx * dilation * PANEL);
                             for i in 0..W {
-                                let absent =
-                                    LEFT == SHORT && i == 0 && kx == 0 || RIGHT == SHORT && i == W - 1 && kx == kw - 1;
+                                let absent = LEFT != CHECK
+                                    && (i * STRIDE + kx < LEFT || (W - 1 - i) * STRIDE + kw - 1 - kx < RIGHT);
                                 if !absent {
                                     acc[i] = s.fma(s.load(from.wrapping_add(i * px)), wv, acc[i]);
                                 }

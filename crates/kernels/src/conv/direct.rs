@@ -1,7 +1,8 @@
 //! Direct convolution with register tiles of output pixels by output channels.
 //!
 //! A tile adds one product per tap (input block, kernel row, kernel column) to its accumulators. Input with pads is
-//! copied with its zeros first; weights of a few output blocks stay in L2 while a strip of the image passes.
+//! copied with its zeros first; weights of a few output blocks stay in L2 while a strip of the image passes. Taps that meet
+//! nothing but pads, as widely dilated ones do, are left out.
 
 use super::{Conv2d, channel_bias, check_residual};
 use crate::epilogue::{Epilogue, LateRun, Stages};
@@ -51,6 +52,7 @@ pub fn pack_first_weights(conv: &Conv2d, w: &[f32]) -> Vec<f32> {
 
 /// Scratch for [`conv_direct`], in floats: the input with its pads.
 pub fn direct_scratch(conv: &Conv2d) -> usize {
+    let (conv, _) = conv.without_idle_taps();
     let (h, w) = conv.padded();
     if conv.has_pads() { super::blocked_len(conv.batch, conv.channels.0, h * w) } else { 0 }
 }
@@ -80,10 +82,11 @@ pub fn conv_direct(
     conv.check();
     assert!(conv.is_direct(), "groups are not whole channel blocks");
     let (ic, oc) = (conv.channels.0 / conv.groups, conv.channels.1 / conv.groups);
-    let (kh, kw) = conv.kernel;
     let (icb, ocb) = (ic.div_ceil(PANEL), oc.div_ceil(PANEL));
+    let (full, (conv, first)) = (conv.kernel, conv.without_idle_taps());
+    let (conv, (kh, kw)) = (&conv, conv.kernel);
     assert!(x.len() >= conv.input_len(), "x: slice too short");
-    assert!(w.len() >= conv.groups * ocb * icb * kh * kw * PANEL * PANEL, "weights: slice too short");
+    assert!(w.len() >= conv.groups * ocb * icb * full.0 * full.1 * PANEL * PANEL, "weights: slice too short");
     let x = pad(par, conv, conv.batch * conv.groups * icb, PANEL, x, scratch);
     let (h, wd) = conv.padded();
     let plane = h * wd * PANEL;
@@ -110,6 +113,9 @@ pub fn conv_direct(
         k: PANEL,
         k_last: if ic.is_multiple_of(PANEL) { PANEL } else { ic % PANEL },
         w: w.as_ptr(),
+        w_counts: full,
+        w_first: first,
+        idle: (conv.dilation != (1, 1) && conv.has_pads()).then_some(conv),
         ocb,
         oc: conv.channels.1,
         bias: std::ptr::null(),
@@ -164,6 +170,9 @@ pub fn conv_first(
         k,
         k_last: k,
         w: w.as_ptr(),
+        w_counts: (kh, columns),
+        w_first: (0, 0),
+        idle: None,
         ocb,
         oc,
         bias: std::ptr::null(),
@@ -171,6 +180,43 @@ pub fn conv_first(
         stages: epilogue.stages(y.as_ptr()),
     };
     plan.run(isa, par, conv, y, epilogue);
+}
+
+impl Conv2d {
+    /// The convolution without outer taps that meet nothing but pads wherever the kernel lies, and the first of its taps
+    /// in this one.
+    fn without_idle_taps(&self) -> (Self, (usize, usize)) {
+        /// Taps that meet input, for one direction; all where leaving out others would leave no whole pads.
+        fn used([input, output, kernel, stride, dilation, begin, end]: [usize; 7]) -> std::ops::Range<usize> {
+            // Tap `k` of output `o` reads position `o * stride + k * dilation` of the padded input.
+            let last = output.saturating_sub(1) * stride;
+            let meets = |k: &usize| k * dilation < begin + input && last + k * dilation >= begin;
+            let (first, past) = ((0..kernel).find(meets), (0..kernel).rev().find(meets).map(|k| k + 1));
+            let (Some(first), Some(past)) = (first, past) else { return 0..kernel };
+            let whole = first * dilation <= begin && (kernel - past) * dilation <= end;
+            if whole { first..past } else { 0..kernel }
+        }
+        let (oh, ow) = self.output();
+        let (s, d, (t, l), (b, r)) = (self.stride, self.dilation, self.pads_begin, self.pads_end);
+        let rows = used([self.input.0, oh, self.kernel.0, s.0, d.0, t, b]);
+        let cols = used([self.input.1, ow, self.kernel.1, s.1, d.1, l, r]);
+        let less = Self {
+            kernel: (rows.len(), cols.len()),
+            pads_begin: (t - rows.start * d.0, l - cols.start * d.1),
+            pads_end: (b - (self.kernel.0 - rows.end) * d.0, r - (self.kernel.1 - cols.end) * d.1),
+            ..*self
+        };
+        (less, (rows.start, cols.start))
+    }
+
+    /// Whether a tap meets input at any of these output rows and columns.
+    fn meets(&self, (ky, kx): (usize, usize), rows: &std::ops::Range<usize>, cols: &std::ops::Range<usize>) -> bool {
+        let one = |outputs: &std::ops::Range<usize>, at: usize, stride: usize, begin: usize, input: usize| {
+            outputs.start * stride + at < begin + input && (outputs.end - 1) * stride + at >= begin
+        };
+        one(rows, ky * self.dilation.0, self.stride.0, self.pads_begin.0, self.input.0)
+            && one(cols, kx * self.dilation.1, self.stride.1, self.pads_begin.1, self.input.1)
+    }
 }
 
 /// Copies `planes` images of `unit`-float pixels between their pads, if there are any; returns what to read.
@@ -202,7 +248,7 @@ fn pad(par: &dyn Parallel, conv: &Conv2d, planes: usize, unit: usize, x: &[f32],
 }
 
 /// A convolution as the tiles see it. Distances are in floats.
-struct Plan {
+struct Plan<'a> {
     batch: usize,
     groups: usize,
     oh: usize,
@@ -223,6 +269,11 @@ struct Plan {
     k: usize,
     k_last: usize,
     w: *const f32,
+    /// Counts of taps in the packed weights, and the first that is used.
+    w_counts: (usize, usize),
+    w_first: (usize, usize),
+    /// The geometry, if it is worth asking which taps meet only pads.
+    idle: Option<&'a Conv2d>,
     /// Output blocks of one group, and output channels in all.
     ocb: usize,
     oc: usize,
@@ -232,9 +283,9 @@ struct Plan {
 }
 
 // SAFETY: tasks write disjoint rows and blocks of the output and only read the rest.
-unsafe impl Sync for Plan {}
+unsafe impl Sync for Plan<'_> {}
 
-impl Plan {
+impl Plan<'_> {
     /// Checks the output side and runs the convolution.
     fn run(mut self, isa: Isa, par: &dyn Parallel, conv: &Conv2d, y: &mut [f32], epilogue: &Epilogue<'_>) {
         assert!(y.len() >= conv.output_len(), "y: slice too short");
@@ -296,7 +347,7 @@ impl Plan {
 
 /// The share of one task: a strip of one image for some output blocks of one group.
 struct Strip<'a> {
-    plan: &'a Plan,
+    plan: &'a Plan<'a>,
     image: usize,
     group: usize,
     rows: std::ops::Range<usize>,
@@ -327,6 +378,39 @@ impl Kernel for Strip<'_> {
 }
 
 impl Strip<'_> {
+    /// Writes the offsets of a range of taps, without those that meet only pads in these rows and columns of the strip if
+    /// `filter`; their number, and how many of them are of whole input blocks.
+    #[inline(always)]
+    fn taps(
+        &self,
+        taps: &std::ops::Range<usize>,
+        rows: &std::ops::Range<usize>,
+        cols: &std::ops::Range<usize>,
+        filter: bool,
+        offsets: &mut [(isize, isize); MAX_TAPS],
+    ) -> (usize, usize) {
+        let p = self.plan;
+        let per_outer = p.counts.0 * p.counts.1;
+        let (from_row, from_col) = (self.rows.start, self.cols.start);
+        let rows = from_row + rows.start..from_row + rows.end;
+        let cols = from_col + cols.start..from_col + cols.end;
+        let (mut n, mut n_whole) = (0, 0);
+        for tap in taps.clone() {
+            let (outer, rest) = (tap / per_outer, tap % per_outer);
+            let (ky, kx) = (rest / p.counts.1, rest % p.counts.1);
+            if filter && p.idle.is_some_and(|conv| !conv.meets((ky, kx), &rows, &cols)) {
+                continue;
+            }
+            let weights = (outer * p.w_counts.0 + p.w_first.0 + ky) * p.w_counts.1 + p.w_first.1 + kx;
+            let a = outer * p.steps.0 + ky * p.steps.1 + kx * p.steps.2;
+            offsets[n] = (a as isize, (weights * p.k * PANEL) as isize);
+            n += 1;
+            // The last input block may have fewer channels.
+            n_whole += usize::from(p.k_last == p.k || outer + 1 < p.outer);
+        }
+        (n, n_whole)
+    }
+
     /// Adds the products of a range of at most [`MAX_TAPS`] taps to `np` output blocks.
     ///
     /// # Safety
@@ -336,17 +420,9 @@ impl Strip<'_> {
         let p = self.plan;
         let per_outer = p.counts.0 * p.counts.1;
         let last = taps.end == p.outer * per_outer;
-        // The last input block may have fewer channels.
-        let n_whole = if p.k_last == p.k {
-            taps.len()
-        } else {
-            (p.outer.saturating_sub(1) * per_outer).saturating_sub(taps.start)
-        };
-        let mut offsets = [0isize; MAX_TAPS];
-        for (offset, tap) in offsets.iter_mut().zip(taps.clone()) {
-            let (outer, rest) = (tap / per_outer, tap % per_outer);
-            *offset = (outer * p.steps.0 + rest / p.counts.1 * p.steps.1 + rest % p.counts.1 * p.steps.2) as isize;
-        }
+        let mut offsets = [(0isize, 0isize); MAX_TAPS];
+        let whole = (0..self.rows.len(), 0..self.cols.len());
+        let mut used = self.taps(&taps, &whole.0, &whole.1, false, &mut offsets);
         let nv = np * PANEL / S::LANES;
         let most = S::TILE_ROWS[nv.trailing_zeros() as usize];
         let (height, width) = (self.rows.len(), self.cols.len());
@@ -356,7 +432,7 @@ impl Strip<'_> {
         let tiles = row_tiles * col_tiles;
 
         let b_tap = p.k * PANEL;
-        let b_panel = p.outer * per_outer * b_tap;
+        let b_panel = p.outer * p.w_counts.0 * p.w_counts.1 * b_tap;
         let slice_len = (taps.len() * b_tap).max(1);
         let step = (np * PANEL).div_ceil(tiles);
         let plane = p.oh * p.ow * PANEL;
@@ -365,7 +441,7 @@ impl Strip<'_> {
         unsafe {
             let x = p.x.add(self.image * p.x_image + self.group * p.x_group);
             let w = p.w.add(first * b_panel);
-            let b = w.add(taps.start * b_tap);
+            let b = w.wrapping_offset(offsets[0].1);
             let next = if last { w.wrapping_add(np * b_panel) } else { b.wrapping_add(slice_len) };
             let image = (self.image * p.groups * p.ocb + first) * plane;
             for i in 0..tiles {
@@ -373,6 +449,9 @@ impl Strip<'_> {
                 let cols = part(width, col_tiles, i % col_tiles);
                 let (oy, ox) = (self.rows.start + rows.start, self.cols.start + cols.start);
                 let at = image + (oy * p.ow + ox) * PANEL;
+                if p.idle.is_some() {
+                    used = self.taps(&taps, &rows, &cols, true, &mut offsets);
+                }
                 let optional = |q: *const f32, at: usize| if q.is_null() { q } else { q.wrapping_add(at) };
                 let ahead = i * step * taps.len() * p.k;
                 let (mut rr, mut wt) = (rows.len(), cols.len());
@@ -383,14 +462,13 @@ impl Strip<'_> {
                 let t = Tile {
                     a: x.add(oy * p.a_row + ox * p.a_px),
                     taps: offsets.as_ptr(),
-                    n_taps: taps.len(),
+                    n_taps: used.0,
                     k: p.k,
-                    n_whole,
+                    n_whole: used.1,
                     k_last: p.k_last,
                     a_px: px.0,
                     a_row: row.0,
-                    b,
-                    b_tap,
+                    b: w,
                     b_panel,
                     c: p.y.add(at),
                     c_px: px.1,

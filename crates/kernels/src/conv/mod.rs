@@ -6,6 +6,7 @@
 //!
 //! * [`conv_direct`]: dense or grouped (groups of whole blocks), any kernel, stride, dilation and pads; 1x1 is a matrix
 //!   product;
+//! * [`conv_winograd`]: 3 x 3 with stride 1, at a quarter of the products, with weights transformed beforehand;
 //! * [`conv_first`]: plain NCHW input with few channels, NCHW16c output;
 //! * [`conv_depthwise`]: one filter per channel;
 //! * [`conv_plain`]: anything else, up to three spatial dimensions, on plain NCHW, by gathering columns;
@@ -15,11 +16,13 @@ mod depthwise;
 mod direct;
 mod plain;
 mod transposed;
+mod winograd;
 
 pub use depthwise::{conv_depthwise, pack_depthwise_weights};
 pub use direct::{conv_direct, conv_first, direct_scratch, first_scratch, pack_conv_weights, pack_first_weights};
 pub use plain::{PlainConv, conv_plain, plain_scratch};
 pub use transposed::{TransposedConv, conv_transposed, pack_transposed_weights, transposed_scratch};
+pub use winograd::{conv_winograd, pack_winograd_weights, winograd_scratch};
 
 use crate::epilogue::{Bias, Epilogue};
 use crate::micro::PANEL;

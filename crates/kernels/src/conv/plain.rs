@@ -160,6 +160,7 @@ pub fn conv_plain(
                     row_bias: if bias.is_null() { bias } else { bias.add(group * goc) },
                     stages,
                     res_ld: pixels,
+                    backwards: false,
                 };
                 gemm::run(isa, &Serial, &job);
             }

@@ -58,6 +58,7 @@ fn unblocked(y: &[f32], n: usize, c: usize, pixels: usize) -> Vec<f32> {
 #[derive(Clone, Copy)]
 enum Path {
     Direct,
+    Winograd,
     First,
     Depthwise,
     Plain,
@@ -73,12 +74,13 @@ fn run(path: Path, c: &Conv2d, seed: u64) {
     let w = rng.vec(oc * ic / c.groups * c.kernel.0 * c.kernel.1);
     let (bias, res) = (rng.vec(oc), rng.vec(n * oc * pixels));
     let sums = naive(&plain, &x, &w);
-    let in_blocks = matches!(path, Path::Direct | Path::Depthwise);
+    let in_blocks = matches!(path, Path::Direct | Path::Winograd | Path::Depthwise);
     let out_blocks = !matches!(path, Path::Plain);
     let input = if in_blocks { blocked(&x, n, ic, c.input.0 * c.input.1) } else { x.clone() };
     let residual = if out_blocks { blocked(&res, n, oc, pixels) } else { res.clone() };
     let packed = match path {
         Path::Direct => pack_conv_weights(c, &w),
+        Path::Winograd => pack_winograd_weights(c, &w),
         Path::First => pack_first_weights(c, &w),
         Path::Depthwise => pack_depthwise_weights(c, &w),
         Path::Plain => w.clone(),
@@ -122,6 +124,10 @@ fn run(path: Path, c: &Conv2d, seed: u64) {
                         let mut scratch = vec![f32::NAN; direct_scratch(c)];
                         conv_direct(isa, par, c, &input, &packed, y, &e, &mut scratch);
                     }
+                    Path::Winograd => {
+                        let mut scratch = vec![f32::NAN; winograd_scratch(c, par)];
+                        conv_winograd(isa, par, c, &input, &packed, y, &e, &mut scratch);
+                    }
                     Path::First => {
                         let mut scratch = vec![f32::NAN; first_scratch(c)];
                         conv_first(isa, par, c, &input, &packed, y, &e, &mut scratch);
@@ -140,7 +146,10 @@ fn run(path: Path, c: &Conv2d, seed: u64) {
             },
             |tier, y| {
                 let got = if out_blocks { unblocked(y, n, oc, pixels) } else { y.to_vec() };
-                close(&got, &want, 1e-4, &format!("{tier} {activation:?} {mode} {c:?}"));
+                // Winograd's errors are relative to the largest sums.
+                let largest = sums.iter().fold(1.0, |m: f64, v| m.max(v.abs()));
+                let tolerance = if matches!(path, Path::Winograd) { 2e-5 * largest } else { 1e-4 };
+                close(&got, &want, tolerance, &format!("{tier} {activation:?} {mode} {c:?}"));
             },
         );
     }
@@ -181,6 +190,9 @@ fn dense() -> Vec<Conv2d> {
         conv(1, (0, 20), 1, (4, 4), (3, 3), (1, 1), (1, 1), [0; 4]),
         conv(0, (16, 16), 1, (4, 4), (3, 3), (1, 1), (1, 1), [0; 4]),
         conv(1, (5, 7), 1, (8, 8), (13, 12), (1, 1), (1, 1), [6; 4]),
+        conv(1, (33, 48), 1, (5, 17), (3, 3), (1, 1), (4, 9), [4, 9, 4, 9]),
+        conv(1, (16, 32), 1, (7, 7), (3, 3), (1, 1), (12, 8), [12, 8, 12, 8]),
+        conv(1, (20, 16), 1, (6, 6), (5, 3), (1, 2), (5, 7), [9, 8, 11, 6]),
     ]
 }
 
@@ -191,6 +203,19 @@ fn direct() {
     cases.push(conv(2, (48, 48), 3, (5, 5), (1, 1), (1, 1), (1, 1), [0; 4]));
     for (seed, c) in cases.iter().enumerate() {
         run(Path::Direct, c, seed as u64);
+    }
+}
+
+#[test]
+fn winograd() {
+    let mut cases = dense();
+    cases.retain(Conv2d::is_winograd);
+    cases.push(conv(1, (64, 48), 1, (30, 27), (3, 3), (1, 1), (1, 1), [1; 4]));
+    cases.push(conv(1, (18, 30), 1, (13, 6), (3, 3), (1, 1), (1, 1), [0, 2, 3, 1]));
+    cases.push(conv(1, (16, 16), 1, (1, 1), (3, 3), (1, 1), (1, 1), [5; 4]));
+    assert!(cases.len() > 8);
+    for (seed, c) in cases.iter().enumerate() {
+        run(Path::Winograd, c, seed as u64);
     }
 }
 
@@ -215,6 +240,12 @@ fn depthwise() {
             conv(1, (c, c), c, (7, 7), (3, 3), (1, 1), (1, 1), [1; 4]),
             conv(2, (c, c), c, (14, 17), (3, 3), (2, 2), (1, 1), [0, 0, 1, 1]),
             conv(1, (c, c), c, (9, 33), (5, 5), (1, 1), (1, 1), [2; 4]),
+            conv(1, (c, c), c, (7, 7), (5, 5), (1, 1), (1, 1), [2; 4]),
+            conv(1, (c, c), c, (6, 1), (5, 5), (1, 1), (1, 1), [2; 4]),
+            conv(1, (c, c), c, (3, 2), (5, 5), (1, 1), (1, 1), [2, 0, 2, 3]),
+            conv(1, (c, c), c, (12, 28), (5, 5), (2, 2), (1, 1), [2; 4]),
+            conv(1, (c, c), c, (5, 13), (5, 5), (2, 2), (1, 1), [1, 2, 2, 2]),
+            conv(1, (c, c), c, (5, 12), (3, 5), (1, 2), (1, 1), [1, 0, 1, 1]),
             conv(1, (c, c), c, (5, 4), (7, 7), (1, 2), (2, 1), [6, 3, 6, 3]),
             conv(1, (c, c), c, (1, 30), (1, 4), (1, 1), (1, 1), [0, 2, 0, 1]),
             conv(1, (c, c), c, (3, 3), (3, 3), (1, 1), (1, 1), [0; 4]),

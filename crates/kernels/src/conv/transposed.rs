@@ -150,6 +150,7 @@ pub fn conv_transposed(
                         row_bias: std::ptr::null(),
                         stages: Epilogue::default().stages(columns.as_ptr()),
                         res_ld: 0,
+                        backwards: false,
                     };
                     if in_pixels > 0 {
                         gemm::run(isa, &Serial, &job);

@@ -4,7 +4,7 @@ use super::terms::{Places, Terms};
 use super::{Cx, Operand, Output, spread};
 use crate::conv::{
     Conv2d, PlainConv, TransposedConv, conv_depthwise, conv_direct, conv_first, conv_plain, conv_transposed,
-    direct_scratch, first_scratch, plain_scratch, transposed_scratch,
+    conv_winograd, direct_scratch, first_scratch, plain_scratch, transposed_scratch, winograd_scratch,
 };
 use planc_kir::{Conv, Expr};
 use planc_tensor::Layout;
@@ -15,7 +15,7 @@ pub(super) fn supports(x: Layout, w: Layout, y: Layout) -> bool {
     matches!(
         (x, w, y),
         (RowMajor, RowMajor, RowMajor)
-            | (Nchw16c, ConvBlocks16 | Depthwise16, Nchw16c)
+            | (Nchw16c, ConvBlocks16 | Depthwise16 | Winograd16, Nchw16c)
             | (RowMajor, ConvFirst16, Nchw16c)
     )
 }
@@ -51,6 +51,10 @@ pub(super) fn run<'a>(
                 Layout::ConvBlocks16 => {
                     let scratch = cx.scratch.floats(direct_scratch(&conv));
                     conv_direct(cx.isa, cx.par, &conv, data, weights, out, &e, scratch);
+                }
+                Layout::Winograd16 if conv.is_winograd() => {
+                    let scratch = cx.scratch.floats(winograd_scratch(&conv, cx.par));
+                    conv_winograd(cx.isa, cx.par, &conv, data, weights, out, &e, scratch);
                 }
                 Layout::ConvFirst16 => {
                     let scratch = cx.scratch.floats(first_scratch(&conv));

@@ -220,6 +220,7 @@ impl Kernel for Blocks<'_> {
         let mut memory = vec![0f32; (insts.len() + p.args.len()) * BLOCK];
         let (args, regs) = memory.split_at_mut(p.args.len() * BLOCK);
         let mut sources = vec![Src::Splat(0.0); insts.len()];
+        let mut repeated = vec![usize::MAX; p.args.len()];
         for block in self.blocks {
             let start = block * BLOCK;
             let n = BLOCK.min(p.len - start);
@@ -242,7 +243,7 @@ impl Kernel for Blocks<'_> {
                         let to = &mut args[a * BLOCK..(a + 1) * BLOCK];
                         // SAFETY: shapes and lengths were checked against the result's extents; operands are not
                         // written during the run, but for the result's own elements, by the task that reads them.
-                        unsafe { load(&p.args[a], &p.extents, start, n, ragged, to) }
+                        unsafe { load(&p.args[a], &p.extents, start, n, ragged, to, &mut repeated[a]) }
                     }
                     // SAFETY: every source is a block of whole vectors covering `n` or a splat; so is `dst`, which no
                     // source of this instruction is.
@@ -266,13 +267,22 @@ impl Kernel for Blocks<'_> {
     }
 }
 
-/// Makes elements `start..start + n` of an operand available.
+/// Makes elements `start..start + n` of an operand available. `repeated` is where the row begins that `to` holds over and
+/// over, as the channels of a block do for each of its pixels.
 ///
 /// # Safety
 /// The operand's memory must hold all elements that its walk reaches over the result's extents, of which the elements
 /// asked for are a part; nobody else may write to them meanwhile.
 #[inline(always)]
-unsafe fn load(arg: &(Arg, Walk), extents: &[usize], start: usize, n: usize, ragged: bool, to: &mut [f32]) -> Src {
+unsafe fn load(
+    arg: &(Arg, Walk),
+    extents: &[usize],
+    start: usize,
+    n: usize,
+    ragged: bool,
+    to: &mut [f32],
+    repeated: &mut usize,
+) -> Src {
     let (data, walk) = arg;
     // SAFETY: as promised by the caller, for every arm; `to` holds a whole block.
     unsafe {
@@ -285,6 +295,26 @@ unsafe fn load(arg: &(Arg, Walk), extents: &[usize], start: usize, n: usize, rag
             (_, Walk::Strided(strides)) => {
                 let rank = extents.len();
                 let (inner, step) = (extents[rank - 1], strides[rank - 1]);
+                if let Arg::F32(x) = data
+                    && rank >= 2
+                    && (step, strides[rank - 2]) == (1, 0)
+                    && 2 * inner <= BLOCK
+                    && start.is_multiple_of(inner)
+                    && start / inner / extents[rank - 2] == (start + n - 1) / inner / extents[rank - 2]
+                {
+                    let (mut rest, mut at) = (start / inner / extents[rank - 2], 0);
+                    for axis in (0..rank - 2).rev() {
+                        at += rest % extents[axis] * strides[axis];
+                        rest /= extents[axis];
+                    }
+                    if *repeated != at {
+                        let row = std::slice::from_raw_parts(x.get().add(at), inner);
+                        to.chunks_mut(inner).for_each(|to| to.copy_from_slice(&row[..to.len()]));
+                        *repeated = at;
+                    }
+                    return Src::Block(to.as_ptr());
+                }
+                *repeated = usize::MAX;
                 let mut done = 0;
                 while done < n {
                     // The row of the next element, and how much of it the block covers.

@@ -5,7 +5,7 @@
 
 use super::{Cx, Form, Operand, Output};
 use crate::epilogue::{Activation, Bias, Epilogue, Residual};
-use crate::gemm::{Dims, Mat, gemm, pack_b_into, packed_len};
+use crate::gemm::{Dims, Mat, gemm, pack_b_into, packed_len, sweep};
 use crate::rnn::{gru_gates, gru_step, lstm_step};
 use planc_kir::{Cell, CellActivationKind, Direction, Rnn};
 use planc_tensor::{DType, Layout};
@@ -268,7 +268,9 @@ fn run_direction(
         for n in 0..*length {
             let t = if backwards { length - 1 - n } else { n };
             let e = Epilogue { residual: Some(part(t, b, 0)), ..Epilogue::default() };
-            gemm(isa, par, dims(parts[0]), Mat::rows(h, hidden), r_packed, sums, parts[0], &e, &mut []);
+            // In turn from either end: what the last step ended with is still in cache.
+            let a = Mat::rows(h, hidden);
+            sweep(isa, par, dims(parts[0]), a, r_packed, sums, parts[0], &e, &mut [], n % 2 == 1);
             if lstm {
                 lstm_step(isa, hidden, sums, peephole, c, h);
             } else {

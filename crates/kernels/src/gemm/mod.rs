@@ -79,6 +79,27 @@ pub fn gemm(
     epilogue: &Epilogue<'_>,
     scratch: &mut [f32],
 ) {
+    sweep(isa, par, dims, a, b, c, ldc, epilogue, scratch, false);
+}
+
+/// As [`gemm`], with the panels of B from the last to the first if `backwards`. Products with the same B, one after the
+/// other in alternating order, find the panels that the last one ended with in cache; the results are the same.
+///
+/// # Panics
+/// As [`gemm`].
+#[allow(clippy::too_many_arguments)]
+pub fn sweep(
+    isa: Isa,
+    par: &dyn Parallel,
+    dims: Dims,
+    a: Mat<'_>,
+    b: &[f32],
+    c: &mut [f32],
+    ldc: usize,
+    epilogue: &Epilogue<'_>,
+    scratch: &mut [f32],
+    backwards: bool,
+) {
     let Dims { m, n, k } = dims;
     if m == 0 || n == 0 {
         return;
@@ -121,6 +142,7 @@ pub fn gemm(
         row_bias,
         stages: epilogue.stages(c.as_ptr()),
         res_ld,
+        backwards,
     };
     // SAFETY: every length was checked above.
     unsafe { run(isa, par, &job) }
@@ -165,6 +187,8 @@ pub(crate) struct Job {
     pub(crate) row_bias: *const f32,
     pub(crate) stages: Stages,
     pub(crate) res_ld: usize,
+    /// The last panels first.
+    pub(crate) backwards: bool,
 }
 
 // SAFETY: tasks write disjoint blocks of C and only read the rest.
@@ -238,7 +262,7 @@ impl Kernel for Block<'_> {
 /// # Safety
 /// The ranges must lie within a valid job.
 #[inline(always)]
-unsafe fn row_block<S: Simd>(
+pub(crate) unsafe fn row_block<S: Simd>(
     s: S,
     job: &Job,
     rows: std::ops::Range<usize>,
@@ -246,12 +270,21 @@ unsafe fn row_block<S: Simd>(
     ks: std::ops::Range<usize>,
     last: bool,
 ) {
-    let zero_tap = [0isize];
+    let zero_tap = [(0, 0)];
     let widest = S::tile_panels(rows.len());
-    let mut p = cols.start;
-    while p < cols.end {
-        // Fewer panels than the widest group are left at the end: take the largest power of two of them.
-        let np = widest.min(1 << (cols.end - p).ilog2());
+    // Fewer panels than the widest group are left at the end: groups of decreasing powers of two.
+    let (whole, rest) = (cols.len() / widest, cols.len() % widest);
+    let groups = whole + rest.count_ones() as usize;
+    let mut done = 0;
+    for _ in 0..groups {
+        let left = cols.len() - done;
+        let (p, np) = if job.backwards {
+            let np = if done < rest { 1 << (rest - done).trailing_zeros() } else { widest };
+            (cols.end - done - np, np)
+        } else {
+            (cols.start + done, widest.min(1 << left.ilog2()))
+        };
+        done += np;
         let nv = np * PANEL / S::LANES;
         let tiles = rows.len().div_ceil(S::TILE_ROWS[nv.trailing_zeros() as usize]);
         let width = (job.n - p * PANEL).min(np * PANEL);
@@ -279,7 +312,6 @@ unsafe fn row_block<S: Simd>(
                     a_px: job.lda,
                     a_row: 0,
                     b,
-                    b_tap: 0,
                     b_panel: job.b_rows * PANEL,
                     c,
                     c_px: job.ldc,
@@ -311,7 +343,6 @@ unsafe fn row_block<S: Simd>(
                 }
             }
         }
-        p += np;
     }
 }
 

@@ -77,6 +77,24 @@ fn plain_product_for_every_layout() {
 }
 
 #[test]
+fn backwards_is_the_same() {
+    for (seed, (m, n, k)) in SIZES.into_iter().enumerate() {
+        let mut rng = Rng::new(seed as u64);
+        let (a, b) = (rng.vec(m * k), rng.vec(k * n));
+        let b = pack_b(k, n, &b, n, 1);
+        for isa in crate::isa::Isa::available() {
+            let run = |backwards: bool| {
+                let mut c = vec![f32::NAN; m * n];
+                let (d, a, e) = (Dims { m, n, k }, Mat::rows(&a, k), Epilogue::default());
+                sweep(isa, &crate::par::Serial, d, a, &b, &mut c, n, &e, &mut [], backwards);
+                c
+            };
+            assert_eq!(run(false), run(true), "{} {m}x{n}x{k}", isa.tier());
+        }
+    }
+}
+
+#[test]
 fn epilogues() {
     let activations =
         [Activation::None, Activation::Relu, Activation::Clip(-0.5, 0.75), Activation::Gelu, Activation::Tanh];

@@ -125,6 +125,12 @@ unsafe impl Simd for Avx512 {
         fn min(a: __m512, b: __m512) -> __m512 = _mm512_min_ps(a, b);
         fn max(a: __m512, b: __m512) -> __m512 = _mm512_max_ps(a, b);
         fn sqrt(a: __m512) -> __m512 = _mm512_sqrt_ps(a);
+        // An estimate of 14 bits, and a step of Newton's.
+        fn reciprocal(a: __m512) -> __m512 = {
+            let r = _mm512_rcp14_ps(a);
+            _mm512_fmadd_ps(r, _mm512_fnmadd_ps(a, r, _mm512_set1_ps(1.0)), r)
+        };
+        fn scale(a: __m512, n: __m512) -> __m512 = _mm512_scalef_ps(a, n);
         fn round(a: __m512) -> __m512 = _mm512_roundscale_ps::<0x08>(a);
         fn abs(a: __m512) -> __m512 = _mm512_abs_ps(a);
         fn copysign(a: __m512, b: __m512) -> __m512 = {

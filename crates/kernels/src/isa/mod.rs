@@ -220,6 +220,11 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a / b`
     fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `1 / a` within 2e-7, relative, for a normal `a` whose reciprocal is normal.
+    #[inline(always)]
+    fn reciprocal(self, a: Self::V) -> Self::V {
+        self.div(self.splat(1.0), a)
+    }
     /// `a * b + c`, rounded once except on [`Tier::Scalar`].
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// The smaller; see the trait for NaN.
@@ -265,6 +270,17 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     fn ishl<const N: i32>(self, a: Self::I) -> Self::I;
     /// `a >> N`, arithmetic.
     fn isra<const N: i32>(self, a: Self::I) -> Self::I;
+    /// `a 2^n` for an integer `n` in `[-126, 128]` and `a` in `[1/2, 2]`, to be finite if the product is.
+    #[inline(always)]
+    fn scale(self, a: Self::V, n: Self::V) -> Self::V {
+        // Two factors, because 2^128 is no number.
+        let n = self.to_int(n);
+        let half = self.isra::<1>(n);
+        let bias = self.isplat(127);
+        let first = self.of_bits(self.ishl::<23>(self.iadd(half, bias)));
+        let second = self.of_bits(self.ishl::<23>(self.iadd(self.isub(n, half), bias)));
+        self.mul(self.mul(a, first), second)
+    }
     /// The nearest integer, ties to even; lanes outside the range of i32 are unspecified.
     fn to_int(self, a: Self::V) -> Self::I;
     /// The float nearest to an integer.

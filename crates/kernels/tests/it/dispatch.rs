@@ -211,6 +211,10 @@ fn convolutions_in_all_layouts() {
             let w = Stored::packed(w.clone(), Layout::ConvBlocks16, &conv::pack_conv_weights(&geometry, weights));
             forms.push((Stored::blocks(x.clone()), w, Layout::Nchw16c));
         }
+        if geometry.is_winograd() {
+            let w = Stored::packed(w.clone(), Layout::Winograd16, &conv::pack_winograd_weights(&geometry, weights));
+            forms.push((Stored::blocks(x.clone()), w, Layout::Nchw16c));
+        }
         if case.group == 1 {
             let w = Stored::packed(w.clone(), Layout::ConvFirst16, &conv::pack_first_weights(&geometry, weights));
             forms.push((Stored::rows(x.clone()), w, Layout::Nchw16c));

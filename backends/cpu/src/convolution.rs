@@ -1,0 +1,115 @@
+//! How a convolution over blocked channels is computed, and the form of its weights that this needs.
+//!
+//! The choice follows from extents by a fixed cost model, so that a plan does not depend on the compiling machine.
+
+use planc_ir::TensorType;
+use planc_kernels::conv::{self, Conv2d};
+use planc_kir::Conv;
+use planc_tensor::{Layout, Tensor};
+
+/// Constant weights of a convolution whose result lies in blocks: their layout and elements, and what was chosen and why
+/// where there was a choice. `None` when the kernel takes them as they are.
+pub(crate) fn pack_conv(
+    conv: &Conv,
+    w: &Tensor,
+    (x, y): (&TensorType, &TensorType),
+    exact: bool,
+) -> Option<(Layout, Vec<f32>, Option<(&'static str, String)>)> {
+    let &[m, c, kh, kw] = w.shape() else { return None };
+    if y.layout != Layout::Nchw16c {
+        return None;
+    }
+    // Packing depends on channels, groups and kernel only.
+    let geometry = Conv2d {
+        batch: 1,
+        channels: (c * conv.group, m),
+        groups: conv.group,
+        input: (kh, kw),
+        kernel: (kh, kw),
+        stride: (1, 1),
+        dilation: (1, 1),
+        pads_begin: (0, 0),
+        pads_end: (0, 0),
+    };
+    let elements = w.view().to_vec::<f32>()?;
+    if x.layout == Layout::RowMajor {
+        return Some((Layout::ConvFirst16, conv::pack_first_weights(&geometry, &elements), None));
+    }
+    if geometry.is_depthwise() {
+        return Some((Layout::Depthwise16, conv::pack_depthwise_weights(&geometry, &elements), None));
+    }
+    if !exact && let Some(known) = extents(conv, &geometry, y).filter(Conv2d::is_winograd) {
+        let (direct, winograd) = costs(&known);
+        if winograd < direct {
+            let why = format!("costs about {winograd} million products instead of {direct}");
+            return Some((Layout::Winograd16, conv::pack_winograd_weights(&known, &elements), Some(("winograd", why))));
+        }
+    }
+    Some((Layout::ConvBlocks16, conv::pack_conv_weights(&geometry, &elements), None))
+}
+
+/// The convolution with its strides and the extents of its result, for one image if their number is not known; `None` when
+/// the result's height or width is not.
+fn extents(conv: &Conv, geometry: &Conv2d, y: &TensorType) -> Option<Conv2d> {
+    let (&[sh, sw], &[dh, dw]) = (conv.strides.as_slice(), conv.dilations.as_slice()) else { return None };
+    let [n, _, h, w] = y.shape.as_deref()? else { return None };
+    let (n, h, w) = (n.as_usize().unwrap_or(1), h.as_usize()?, w.as_usize()?);
+    // With a kernel of 3 and no pads.
+    Some(Conv2d { batch: n, input: (h + 2, w + 2), stride: (sh, sw), dilation: (dh, dw), ..*geometry })
+}
+
+/// What direct convolution and Winograd's cost, in millions of products of the dense kernels at full speed.
+///
+/// The measured parts: tiles run at about 90 % of the peak; transforming a tile costs as much per channel as
+/// [`TRANSFORM`] products; and a byte of weights that streams through L2 costs [`STREAM`] products, four times that if the weights
+/// are larger than a usual share of L3.
+fn costs(c: &Conv2d) -> (usize, usize) {
+    const TRANSFORM: (usize, usize) = (200, 150);
+    const STREAM: usize = 2;
+    const L2: usize = 1 << 20;
+    const L3: usize = 16 << 20;
+    let (ic, oc) = (c.channels.0.next_multiple_of(16), c.channels.1.next_multiple_of(16));
+    let (oh, ow) = c.output();
+    let stream = |bytes: usize, passes: usize| {
+        let cost = if bytes > L3 { 4 * STREAM } else { STREAM };
+        bytes * cost * if bytes > L2 { passes } else { 1 }
+    };
+    let tiles = c.batch * oh.div_ceil(4) * ow.div_ceil(4);
+    let direct = c.batch * oh * ow * 9 * ic * oc * 10 / 9 + stream(9 * ic * oc * 4, 1);
+    // Short sums spend more of their time on beginning and end.
+    let products = tiles * 36 * (ic + 16) * oc * 10 / 9;
+    let passes = (tiles * 36 * (ic + oc + 32)).div_ceil(192 * 1024);
+    let winograd = products + tiles * (TRANSFORM.0 * ic + TRANSFORM.1 * oc) + stream(36 * ic * oc * 4, passes);
+    (direct.div_ceil(1 << 20), winograd.div_ceil(1 << 20))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wins(channels: usize, size: usize) -> bool {
+        let conv = Conv2d {
+            batch: 1,
+            channels: (channels, channels),
+            groups: 1,
+            input: (size + 2, size + 2),
+            kernel: (3, 3),
+            stride: (1, 1),
+            dilation: (1, 1),
+            pads_begin: (0, 0),
+            pads_end: (0, 0),
+        };
+        let (direct, winograd) = costs(&conv);
+        winograd < direct
+    }
+
+    #[test]
+    fn large_images_gain_and_large_weights_do_not() {
+        for (channels, size) in [(32, 160), (64, 56), (64, 80), (128, 28), (128, 40), (256, 14), (256, 20)] {
+            assert!(wins(channels, size), "{channels} channels, {size} pixels");
+        }
+        for (channels, size) in [(512, 7), (256, 2), (1024, 7)] {
+            assert!(!wins(channels, size), "{channels} channels, {size} pixels");
+        }
+    }
+}
