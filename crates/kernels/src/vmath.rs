@@ -118,13 +118,17 @@ const LOWEST: f32 = -87.336_5;
 #[inline(always)]
 pub(crate) fn exp<S: Simd>(s: S, x: S::V) -> S::V {
     let lost = s.lt(x, s.splat(LOWEST));
-    let x = s.min(s.splat(89.0), s.max(s.splat(LOWEST), x));
+    s.select(lost, s.zero(), exp_within(s, s.min(s.splat(89.0), s.max(s.splat(LOWEST), x))))
+}
+
+/// `e^x` for `x` from [`LOWEST`] to 89.
+#[inline(always)]
+fn exp_within<S: Simd>(s: S, x: S::V) -> S::V {
     let n = s.sub(s.fma(x, s.splat(std::f32::consts::LOG2_E), s.splat(ROUNDER)), s.splat(ROUNDER));
     let r = s.fma(n, s.splat(-LN2_HI), x);
     let r = s.fma(n, s.splat(-LN2_LO), r);
     let p = poly(s, r, [0.5, 0.166_665_73, 0.041_666_86, 0.008_363_740_5, 0.001_390_153]);
-    let y = s.add(s.fma(s.mul(r, r), p, r), s.splat(1.0));
-    s.select(lost, s.zero(), s.scale(y, n))
+    s.scale(s.add(s.fma(s.mul(r, r), p, r), s.splat(1.0)), n)
 }
 
 /// Natural logarithm: `-inf` at 0, NaN below.
@@ -178,7 +182,7 @@ pub(crate) fn tanh<S: Simd>(s: S, x: S::V) -> S::V {
     let z = s.mul(x, x);
     let p = poly(s, z, [-0.333_333_34, 0.133_333_01, -0.053_958_602, 0.021_763_618, -0.008_326_749, 0.002_273_441_4]);
     let small = s.fma(s.mul(z, x), p, x);
-    let e = exp(s, s.add(a, a));
+    let e = exp_within(s, s.min(s.splat(89.0), s.add(a, a)));
     let big = s.sub(s.splat(1.0), s.div(s.splat(2.0), s.add(e, s.splat(1.0))));
     // NaN fails the comparison, so it must come from the second branch: exp passes it through.
     s.select(s.lt(a, s.splat(0.625)), small, s.copysign(big, x))
@@ -188,7 +192,7 @@ pub(crate) fn tanh<S: Simd>(s: S, x: S::V) -> S::V {
 #[inline(always)]
 pub(crate) fn sigmoid<S: Simd>(s: S, x: S::V) -> S::V {
     let one = s.splat(1.0);
-    let e = exp(s, s.min(s.splat(-LOWEST), s.sub(s.zero(), x)));
+    let e = exp_within(s, s.max(s.splat(LOWEST), s.min(s.splat(-LOWEST), s.sub(s.zero(), x))));
     s.select(s.lt(x, s.splat(LOWEST)), s.zero(), s.reciprocal(s.add(one, e)))
 }
 
@@ -227,7 +231,7 @@ fn erf_parts<S: Simd>(s: S, t: S::V) -> (S::V, S::V) {
             -6.928_969e-8,
         ],
     );
-    let tail = s.select(s.lt(s.splat(4.1), a), s.zero(), exp(s, q));
+    let tail = s.select(s.lt(s.splat(4.1), a), s.zero(), exp_within(s, q));
     (s.mul(a, p), tail)
 }
 
