@@ -44,7 +44,7 @@ pub(crate) fn run(g: &mut Graph, cx: &mut PassCx<'_>) -> Result<usize, PassError
             twins.note(g, x, y);
             continue;
         }
-        let plan = plan(g, id);
+        let plan = plan(g, id, cx);
         changes += usize::from(apply(g, id, &plan, &mut twins));
     }
     let outputs: Vec<ValueId> = g.outputs().to_vec();
@@ -84,19 +84,22 @@ fn is_blocked(g: &Graph, v: ValueId) -> bool {
     g.tensor_type(v).is_some_and(|t| t.layout == Layout::Nchw16c)
 }
 
+/// The extents of a value of a type that has blocks.
 fn shape(g: &Graph, v: ValueId) -> Option<&[Dim]> {
-    g.tensor_type(v).filter(|t| t.dtype == DType::F32)?.shape.as_deref()
+    let blocks = |t: DType| matches!(t, DType::F32 | DType::I32 | DType::U8 | DType::I8);
+    g.tensor_type(v).filter(|t| blocks(t.dtype))?.shape.as_deref()
 }
 
 fn channels(g: &Graph, v: ValueId) -> Option<usize> {
     shape(g, v).filter(|s| s.len() == 4)?[1].as_usize()
 }
 
-fn plan(g: &Graph, id: NodeId) -> Plan {
+fn plan(g: &Graph, id: NodeId, cx: &PassCx<'_>) -> Plan {
     let node = g.node(id);
     let blocks = match kernel(g, id) {
         Some((kernel, operands)) if node.outputs().iter().skip(1).all(Option::is_none) => {
             blocks(g, node, &kernel, &operands)
+                .filter(|b| floats_only(g, node) || exists(g, node, cx, &kernel, &operands, b))
         }
         _ => None,
     };
@@ -106,16 +109,48 @@ fn plan(g: &Graph, id: NodeId) -> Plan {
     }
 }
 
+/// Whether a node reads and gives nothing but f32, for which all that [`blocks`] asks for exists.
+fn floats_only(g: &Graph, node: &Node) -> bool {
+    let float = |v: ValueId| g.tensor_type(v).is_none_or(|t| t.dtype == DType::F32);
+    node.reads().all(float) && node.outputs().iter().flatten().all(|v| float(*v))
+}
+
+/// Whether the backend has the kernel in blocks.
+fn exists(
+    g: &Graph,
+    node: &Node,
+    cx: &PassCx<'_>,
+    kernel: &Kernel,
+    operands: &[Option<ValueId>],
+    (reads, result): &(Vec<ValueId>, bool),
+) -> bool {
+    let in_blocks = |yes: bool| if yes { Layout::Nchw16c } else { Layout::RowMajor };
+    let read = |v: ValueId| Some((g.tensor_type(v)?.dtype, in_blocks(reads.contains(&v))));
+    let sides = node.epilogue().map_or(&[][..], |e| &e.sides);
+    let inputs: Vec<_> = operands.iter().map(|v| v.and_then(read)).chain(sides.iter().map(|v| read(*v))).collect();
+    let Some(out) = node.output(0).and_then(|v| g.tensor_type(v)) else { return false };
+    let epilogue = node.epilogue().map(|e| &e.expr);
+    (cx.options.supports)(kernel, epilogue, &inputs, &[Some((out.dtype, in_blocks(*result)))])
+}
+
 /// Which reads a node wants in blocks and whether its result comes in blocks; `None` when it runs on rows.
 fn blocks(g: &Graph, node: &Node, kernel: &Kernel, operands: &[Option<ValueId>]) -> Option<(Vec<ValueId>, bool)> {
     let out = node.output(0)?;
     let x = operands.first().copied().flatten()?;
     let follows = is_blocked(g, x);
     match kernel {
-        Kernel::Conv(conv) => {
+        Kernel::Conv(conv) | Kernel::ConvInteger(conv) => {
             let w = g.constant(operands.get(1).copied().flatten()?)?;
             let (c, m) = (channels(g, x)?, channels(g, out)?);
-            if w.rank() != 4 || w.dtype() != DType::F32 || w.is_empty() {
+            let integer = matches!(kernel, Kernel::ConvInteger(_));
+            if w.rank() != 4 || w.is_empty() || w.dtype() != (if integer { DType::I8 } else { DType::F32 }) {
+                return None;
+            }
+            // Packed weights of integers have no zero points, and x has one in all.
+            if integer
+                && !(zero_points(g, operands.get(2)).is_none_or(|z| z.len() == 1)
+                    && zero_points(g, operands.get(3)).is_none_or(|z| z.iter().all(|z| *z == 0)))
+            {
                 return None;
             }
             let per_group = (c / conv.group.max(1), m / conv.group.max(1));
@@ -165,6 +200,12 @@ fn blocks(g: &Graph, node: &Node, kernel: &Kernel, operands: &[Option<ValueId>])
         }
         _ => None,
     }
+}
+
+/// Zero points; of unknown ones, none that anything accepts.
+fn zero_points(g: &Graph, operand: Option<&Option<ValueId>>) -> Option<Vec<i64>> {
+    let v = operand.copied().flatten()?;
+    Some(g.constant(v).and_then(|t| t.view().to_i64()).unwrap_or_else(|| vec![1, 1]))
 }
 
 /// The epilogue's sides that must be in blocks.

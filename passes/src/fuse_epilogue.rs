@@ -100,7 +100,8 @@ fn fuse(g: &mut Graph, id: NodeId, cx: &mut PassCx<'_>) -> Option<()> {
     }
     let all: Vec<Option<ValueId>> = operands.iter().copied().chain(joined.sides.iter().copied().map(Some)).collect();
     if !supported(g, cx, &spec, Some(&joined.expr), &all, y) {
-        if matches!(spec, Kernel::Gemm(_) | Kernel::Conv(_) | Kernel::ConvTranspose(_)) {
+        let integer = matches!(spec, Kernel::GemmInteger | Kernel::ConvInteger(_));
+        if integer || matches!(spec, Kernel::Gemm(_) | Kernel::Conv(_) | Kernel::ConvTranspose(_)) {
             cx.decline(g, user, format!("the backend's {} does not take it as an epilogue", spec.name()));
         }
         return None;

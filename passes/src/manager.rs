@@ -187,7 +187,9 @@ impl Default for PassOptions {
                 let all = |f: fn(DType) -> bool| inputs.iter().chain(outputs).flatten().all(|(t, _)| f(*t));
                 let takes =
                     matches!(k, Kernel::Gemm(_) | Kernel::Conv(_) | Kernel::ConvTranspose(_) | Kernel::Reduce(_));
+                let integers = matches!(k, Kernel::GemmInteger | Kernel::ConvInteger(_));
                 match e {
+                    Some(_) if integers => all(|t| matches!(t, DType::F32 | DType::I32 | DType::U8 | DType::I8)),
                     None => all(|t| !matches!(t, DType::F16 | DType::BF16)),
                     Some(_) => takes && inputs.iter().flatten().all(|(t, _)| *t == DType::F32),
                 }

@@ -85,7 +85,7 @@ pub struct Execution {
     /// Device; what the plan was compiled for, unless given
     #[arg(long, value_name = "NAME")]
     pub device: Option<Device>,
-    /// Best instruction set to use: scalar, avx2, avx512, avx512vnni or neon
+    /// Best instruction set to use: scalar, avx2, avxvnni, avx512, avx512vnni or neon
     #[arg(long, value_name = "NAME")]
     pub cpu_features: Option<String>,
     /// Check the hash of the weights before running

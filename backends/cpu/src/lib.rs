@@ -4,6 +4,7 @@
 //! machine it runs on. Each choice is recorded as a [`Decision`]. Deliberately absent: operator names (nodes are lowered
 //! to kernels first), passes, running.
 
+mod bytes;
 pub mod codegen;
 mod convolution;
 mod select;

@@ -11,7 +11,6 @@ use planc_lower::{Builder, Chosen, Compiler, Select};
 use planc_ops::OpError;
 use planc_plan::program::Action;
 use planc_tensor::{DType, Layout, Tensor};
-use std::borrow::Cow;
 
 /// Whether there is a kernel for operands (an epilogue's sides last) and results of these forms, weights being constant
 /// and not packed yet: what fusion may rely on.
@@ -21,6 +20,17 @@ pub fn supports(kernel: &Kernel, epilogue: Option<&Expr>, inputs: &[Option<Form>
         && (1..=3).contains(&c.strides.len())
     {
         w.1 = Layout::ConvTransposed;
+    }
+    if let (Kernel::ConvInteger(_), Some(Some((_, Layout::Nchw16c)))) = (kernel, outputs.first())
+        && let Some(Some((_, x))) = inputs.first().copied()
+        && let Some(Some(w)) = inputs.get_mut(1)
+    {
+        w.1 = if x == Layout::RowMajor { Layout::ConvFirstQuads16 } else { Layout::ConvQuads16 };
+        // Zero points of weights go into the packed ones.
+        let sides = epilogue.map_or(0, |e| e.args().len() - 1);
+        if inputs.len() - sides.min(inputs.len()) == 4 {
+            inputs[3] = None;
+        }
     }
     dispatch::supports(kernel, epilogue, &inputs, outputs) || generates(kernel, epilogue, &inputs, outputs)
 }
@@ -96,7 +106,7 @@ fn select(
     }
     let mut kernel = kernel;
     let sides: &[ValueId] = node.epilogue().map_or(&[], |e| &e.sides);
-    let mut operands: Vec<Prepared<'_>> = operands.iter().map(|v| Prepared::Value(*v)).collect();
+    let mut operands: Vec<Prepared> = operands.iter().map(|v| Prepared::Value(*v)).collect();
     let chosen = pack(b, &mut kernel, &mut operands, node.output(0), s.exact_conv);
     if let Some((what, why)) = chosen {
         c.decide(b, id, what, &why);
@@ -109,7 +119,7 @@ fn select(
         .iter()
         .map(|p| match p {
             Prepared::Value(v) => v.and_then(value_form),
-            Prepared::Packed { layout, .. } => Some((DType::F32, *layout)),
+            Prepared::Packed { dtype, layout, .. } => Some((*dtype, *layout)),
         })
         .collect();
     let epilogue = node.epilogue().map(|e| e.expr.clone());
@@ -130,9 +140,9 @@ fn select(
         .into_iter()
         .map(|p| match p {
             Prepared::Value(v) => v.map(|v| c.value(b, v)),
-            Prepared::Packed { of, shape, layout, elements } => {
+            Prepared::Packed { of, shape, dtype, layout, bytes } => {
                 let name = format!("{}@{layout}", b.graph.value(of).name);
-                Some(c.made_const(b, name, (DType::F32, &shape, layout), bytemuck::cast_slice(&elements).to_vec()))
+                Some(c.made_const(b, name, (dtype, &shape, layout), bytes))
             }
         })
         .collect();
@@ -165,24 +175,37 @@ fn generate(
 }
 
 /// An operand of a step.
-enum Prepared<'g> {
+pub(crate) enum Prepared {
     /// As the graph has it.
     Value(Option<ValueId>),
     /// A constant in the form its kernel wants.
-    Packed { of: ValueId, shape: Vec<usize>, layout: Layout, elements: Cow<'g, [f32]> },
+    Packed { of: ValueId, shape: Vec<usize>, dtype: DType, layout: Layout, bytes: Vec<u8> },
+}
+
+/// A packed constant of f32.
+fn floats(of: ValueId, shape: Vec<usize>, layout: Layout, elements: &[f32]) -> Prepared {
+    Prepared::Packed { of, shape, dtype: DType::F32, layout, bytes: bytemuck::cast_slice(elements).to_vec() }
 }
 
 /// Brings constant weights into the form that is read fastest; what was chosen and why, where there was a choice.
 fn pack(
     b: &Builder<'_>,
     kernel: &mut Kernel,
-    operands: &mut [Prepared<'_>],
+    operands: &mut [Prepared],
     result: Option<ValueId>,
     exact_conv: bool,
 ) -> Option<(&'static str, String)> {
-    if let Kernel::Rnn(rnn) = kernel {
-        pack_recurrent(b, rnn, operands);
-        return None;
+    match kernel {
+        Kernel::Rnn(rnn) => {
+            pack_recurrent(b, rnn, operands);
+            return None;
+        }
+        Kernel::GemmInteger | Kernel::ConvInteger(_) => {
+            let layout = result.and_then(|v| b.graph.tensor_type(v)).map_or(Layout::RowMajor, |t| t.layout);
+            crate::bytes::pack(b, kernel, operands, layout);
+            return None;
+        }
+        _ => {}
     }
     let Some(Prepared::Value(Some(weights))) = operands.get(1) else { return None };
     let weights = *weights;
@@ -193,7 +216,7 @@ fn pack(
             let x = operands.first().and_then(|p| if let Prepared::Value(v) = p { *v } else { None })?;
             let types = (b.graph.tensor_type(x)?, b.graph.tensor_type(result?)?);
             let (layout, elements, chosen) = pack_conv(conv, w, types, exact_conv)?;
-            (Prepared::Packed { of: weights, shape: w.shape().to_vec(), layout, elements: elements.into() }, chosen)
+            (floats(weights, w.shape().to_vec(), layout, &elements), chosen)
         }
         Kernel::ConvTranspose(conv) => (pack_transposed(conv, w, weights)?, None),
         _ => return None,
@@ -203,7 +226,7 @@ fn pack(
 }
 
 /// A constant b as column panels; its transposition and the product's factor go into them.
-fn pack_gemm(gemm: &mut Gemm, w: &Tensor, of: ValueId) -> Option<Prepared<'static>> {
+fn pack_gemm(gemm: &mut Gemm, w: &Tensor, of: ValueId) -> Option<Prepared> {
     let rank = w.rank();
     let mut shape = w.shape().to_vec();
     if rank < 2 {
@@ -221,11 +244,11 @@ fn pack_gemm(gemm: &mut Gemm, w: &Tensor, of: ValueId) -> Option<Prepared<'stati
     }
     gemm.trans_b = false;
     let packed: Vec<f32> = elements.chunks_exact(k * n).flat_map(|m| pack_b(k, n, m, rs, cs)).collect();
-    Some(Prepared::Packed { of, shape, layout: Layout::Panels16, elements: packed.into() })
+    Some(floats(of, shape, Layout::Panels16, &packed))
 }
 
 /// Constant weights of a recurrent layer, `[directions, gates, k]`, as column panels of `[directions, k, gates]`.
-fn pack_recurrent(b: &Builder<'_>, rnn: &Rnn, operands: &mut [Prepared<'_>]) {
+fn pack_recurrent(b: &Builder<'_>, rnn: &Rnn, operands: &mut [Prepared]) {
     for i in 1..=if dispatch::recurrent_weights_pack(rnn) { 2 } else { 1 } {
         let Some(Prepared::Value(Some(of))) = operands.get(i) else { continue };
         let of = *of;
@@ -233,12 +256,12 @@ fn pack_recurrent(b: &Builder<'_>, rnn: &Rnn, operands: &mut [Prepared<'_>]) {
         let (&[directions, gates, k], Some(elements)) = (w.shape(), w.view().to_vec::<f32>()) else { continue };
         let packed: Vec<f32> = elements.chunks_exact(gates * k).flat_map(|m| pack_b(k, gates, m, 1, k)).collect();
         let shape = vec![directions, k, gates];
-        operands[i] = Prepared::Packed { of, shape, layout: Layout::Panels16, elements: packed.into() };
+        operands[i] = floats(of, shape, Layout::Panels16, &packed);
     }
 }
 
 /// Constant weights of a transposed convolution.
-fn pack_transposed(conv: &Conv, w: &Tensor, of: ValueId) -> Option<Prepared<'static>> {
+fn pack_transposed(conv: &Conv, w: &Tensor, of: ValueId) -> Option<Prepared> {
     let [c, m, kernel @ ..] = w.shape() else { return None };
     if !(1..=3).contains(&kernel.len()) {
         return None;
@@ -257,5 +280,5 @@ fn pack_transposed(conv: &Conv, w: &Tensor, of: ValueId) -> Option<Prepared<'sta
         pads_begin: [0; 3],
     };
     let elements = conv::pack_transposed_weights(&geometry, &w.view().to_vec::<f32>()?);
-    Some(Prepared::Packed { of, shape: w.shape().to_vec(), layout: Layout::ConvTransposed, elements: elements.into() })
+    Some(floats(of, w.shape().to_vec(), Layout::ConvTransposed, &elements))
 }

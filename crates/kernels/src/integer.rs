@@ -11,7 +11,21 @@ use crate::isa::{Isa, Tier};
 use crate::par::{Parallel, Shared, part, ranges};
 use std::ops::Range;
 
+mod conv;
+mod depthwise;
 mod dot;
+mod gemm;
+mod moves;
+mod pack;
+mod quads;
+mod requant;
+
+pub use conv::{Image, conv_blocks, conv_blocks_scratch, conv_rows, conv_rows_scratch};
+pub use depthwise::{DEPTHWISE_MOST, conv_bytes_depthwise, conv_bytes_depthwise_scratch, pack_depthwise};
+pub use gemm::{gemm_packed, gemm_packed_scratch};
+pub use moves::{max_pool_bytes, reorder_bytes};
+pub use pack::{pack_conv, pack_first, pack_matrix, packed_matrix_len, starts};
+pub use requant::{Clamp, Factor, Finish, Requant, Residual, To};
 
 use dot::{Dot, Portable};
 
@@ -228,7 +242,7 @@ pub fn product(
             Tier::Avx512 => unsafe { dot::with_avx512(block, buffer) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Tier::Avx2 => unsafe { dot::with_avx2(block, buffer) },
+            Tier::Avx2 | Tier::AvxVnni => unsafe { dot::with_avx2(block, buffer) },
             // SAFETY: as above, without special instructions.
             _ => unsafe { block.run(Portable, buffer) },
         }

@@ -57,10 +57,16 @@ impl Pool {
         self.output.iter().product()
     }
 
-    fn check(&self, unit: usize, x: usize, y: usize) {
+    pub(crate) fn check(&self, unit: usize, x: usize, y: usize) {
         assert!(x >= self.planes * self.in_pixels() * unit, "x: slice too short");
         assert!(y >= self.planes * self.out_pixels() * unit, "y: slice too short");
         assert!(self.dilation.iter().all(|&d| d > 0), "zero dilation");
+    }
+
+    /// The inputs of a window along one axis that exist.
+    pub(crate) fn taps(&self, axis: usize, out: usize) -> std::iter::StepBy<std::ops::Range<usize>> {
+        let (w, d) = (self.window(axis, out), self.dilation[axis]);
+        (w.first..w.first + w.count * d).step_by(d)
     }
 
     #[inline(always)]

@@ -27,7 +27,7 @@ fn target(tier: Tier) -> Option<TargetId> {
     match tier {
         Tier::Scalar => None,
         Tier::Neon => Some(TargetId::AARCH64_NEON),
-        Tier::Avx2 | Tier::Avx512 | Tier::Avx512Vnni => Some(TargetId::X86_64_AVX2),
+        Tier::Avx2 | Tier::AvxVnni | Tier::Avx512 | Tier::Avx512Vnni => Some(TargetId::X86_64_AVX2),
     }
 }
 

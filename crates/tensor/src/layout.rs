@@ -22,6 +22,15 @@ pub enum Layout {
     ConvFirst16,
     /// Weights `[M, 1, kernel..]` of a depthwise convolution as `[ceil(M/16), kernel.., 16]`.
     Depthwise16,
+    /// A `[.., K, N]` matrix of i8 as panels of 16 columns, `[.., ceil(N/16), (ceil(K/4), 16 n, 4 k)]`, zero filled, each
+    /// followed by the 16 sums of its columns, as little-endian i32.
+    QuadPanels16,
+    /// Weights `[M, C, kernel..]` of i8 of a dense convolution as `[ceil(M/16), (ceil(C/16), kernel.., 4, 16 m, 4 c)]`, zero
+    /// filled, with sums as `QuadPanels16`.
+    ConvQuads16,
+    /// Weights `[M, C, kernel..]` of i8 of a dense convolution of few channels as
+    /// `[ceil(M/16), (kernel.., ceil(C/4), 16 m, 4 c)]`, zero filled, with sums as `QuadPanels16`.
+    ConvFirstQuads16,
     /// Weights `[C, M/group, kernel..]` of a transposed convolution as `[group, M/group, kernel.., C/group]`.
     ConvTransposed,
     /// Weights `[M, C, 3, 3]` of a convolution, transformed for Winograd's F(4x4, 3x3), as `[36, ceil(M/16), C, 16 m]`, zero
@@ -40,6 +49,9 @@ impl Layout {
             Layout::Winograd16 => "winograd16",
             Layout::ConvFirst16 => "convfirst16",
             Layout::Depthwise16 => "depthwise16",
+            Layout::QuadPanels16 => "quadpanels16",
+            Layout::ConvQuads16 => "convquads16",
+            Layout::ConvFirstQuads16 => "convfirstquads16",
             Layout::ConvTransposed => "convtransposed",
         }
     }
@@ -47,9 +59,9 @@ impl Layout {
     /// The layout with this name.
     pub fn from_name(name: &str) -> Option<Layout> {
         use Layout::*;
-        [RowMajor, Nchw16c, Panels16, ConvBlocks16, ConvFirst16, Depthwise16, ConvTransposed, Winograd16]
-            .into_iter()
-            .find(|l| l.name() == name)
+        let plain = [RowMajor, Nchw16c, Panels16, ConvBlocks16, ConvFirst16, Depthwise16, ConvTransposed, Winograd16];
+        let quads = [QuadPanels16, ConvQuads16, ConvFirstQuads16];
+        plain.into_iter().chain(quads).find(|l| l.name() == name)
     }
 
     /// Elements stored for a tensor of `shape`, filling included; `None` on overflow or a rank the layout does not have.
@@ -74,6 +86,18 @@ impl Layout {
             Layout::ConvFirst16 | Layout::Depthwise16 => {
                 shape.get(1)?;
                 stored[0] = up16(stored[0])?;
+            }
+            // Four more bytes per column: its sum.
+            Layout::QuadPanels16 => {
+                let last = stored.len().checked_sub(1).filter(|l| *l >= 1)?;
+                stored[last] = up16(stored[last])?;
+                stored[last - 1] = stored[last - 1].checked_next_multiple_of(4)?.checked_add(4)?;
+            }
+            Layout::ConvQuads16 | Layout::ConvFirstQuads16 => {
+                let fill = if self == Layout::ConvQuads16 { 16 } else { 4 };
+                let channels = shape.get(1)?.checked_next_multiple_of(fill)?;
+                let terms = element_count(&shape[2..])?.checked_mul(channels)?.checked_add(4)?;
+                stored = vec![up16(stored[0])?, terms];
             }
         }
         element_count(&stored)

@@ -117,7 +117,10 @@ pub(super) fn run_transposed<'a>(
 }
 
 /// x, w and bias apart from the sides of the epilogue.
-fn split<'a>(inputs: &[Option<Operand<'a>>], epilogue: Option<&Expr>) -> ([Option<Operand<'a>>; 3], Vec<Operand<'a>>) {
+pub(super) fn split<'a>(
+    inputs: &[Option<Operand<'a>>],
+    epilogue: Option<&Expr>,
+) -> ([Option<Operand<'a>>; 3], Vec<Operand<'a>>) {
     let from = inputs.len() - epilogue.map_or(0, |e| e.args().len() - 1).min(inputs.len());
     let operand = |i: usize| inputs[..from].get(i).copied().flatten();
     ([operand(0), operand(1), operand(2)], inputs[from..].iter().flatten().copied().collect())
@@ -125,7 +128,7 @@ fn split<'a>(inputs: &[Option<Operand<'a>>], epilogue: Option<&Expr>) -> ([Optio
 
 /// Whether an operand is added per channel of a result `[N, C, spatial..]` of rank `rank`: a bias vector `[C]`, or an
 /// epilogue side whose only other extents are 1.
-fn per_channel(o: &Operand<'_>, channels: usize, rank: usize) -> bool {
+pub(super) fn per_channel(o: &Operand<'_>, channels: usize, rank: usize) -> bool {
     let as_side = o.shape.len() + 1 >= rank && o.shape.len() >= 2 && o.shape[o.shape.len() - (rank - 1)] == channels;
     o.layout == Layout::RowMajor && o.shape.iter().product::<usize>() == channels && (o.shape == [channels] || as_side)
 }
@@ -173,7 +176,7 @@ pub(super) fn geometry(
 }
 
 /// The convolution as one over height and width.
-fn planar(c: &PlainConv) -> Option<Conv2d> {
+pub(super) fn planar(c: &PlainConv) -> Option<Conv2d> {
     let two = |v: [usize; 3]| (v[1], v[2]);
     let flat = c.input[0] == 1 && c.kernel[0] == 1 && c.pads_begin[0] == 0 && c.pads_end[0] == 0;
     flat.then(|| Conv2d {

@@ -168,11 +168,12 @@ pub(super) fn gather(axis: usize, x: Operand<'_>, indices: Operand<'_>, y: &mut 
 /// Operands in channel blocks along axis 1: all but the last have whole blocks.
 pub(super) fn concat_blocked(inputs: &[Option<Operand<'_>>], y: &mut Output<'_>) -> Result<(), String> {
     let [n, c, spatial @ ..] = y.shape else { return Err(format!("{:?} has no channels", y.shape)) };
-    let block = spatial.iter().product::<usize>() * 16 * 4;
+    let block = spatial.iter().product::<usize>() * 16 * (y.dtype.bits() / 8);
     let image = c.div_ceil(16) * block;
     let mut at = 0;
     for x in inputs.iter().flatten() {
         let fits = x.shape.len() == y.shape.len()
+            && x.dtype == y.dtype
             && x.shape[0] == *n
             && x.shape[2..] == *spatial
             && (x.shape[1].is_multiple_of(16) || at + x.shape[1].div_ceil(16) * block == image);
@@ -197,10 +198,10 @@ pub(super) fn slice_blocked(cx: &Cx<'_>, slice: &Slice, x: Operand<'_>, y: &mut 
         starts.iter().enumerate().all(|(i, s)| i == 1 || *s == 0) && slice.steps.iter().all(|s| *s == 1);
     let first = starts.get(1).and_then(|s| usize::try_from(*s).ok()).ok_or_else(wrong)?;
     let whole = first.is_multiple_of(16) && (d.is_multiple_of(16) || first + d == *c) && first + d <= *c;
-    if n != m || spatial != rest || !channels_only || !whole {
+    if n != m || spatial != rest || !channels_only || !whole || x.dtype != y.dtype {
         return Err(wrong());
     }
-    let block = spatial.iter().product::<usize>() * 16 * 4;
+    let block = spatial.iter().product::<usize>() * 16 * (y.dtype.bits() / 8);
     let (image, part, at) = (c.div_ceil(16) * block, d.div_ceil(16) * block, first / 16 * block);
     for i in 0..if part == 0 { 0 } else { *n } {
         y.bytes[i * part..(i + 1) * part].copy_from_slice(&x.bytes[i * image + at..i * image + at + part]);

@@ -34,6 +34,11 @@ pub(super) fn recognise(expr: &Expr) -> Option<Recognised> {
     })
 }
 
+/// The activation that instruction `r` is, and of what.
+pub(super) fn activation(expr: &Expr, r: Reg) -> Option<(Activation, Reg)> {
+    Matcher(expr).activation(r)
+}
+
 struct Matcher<'a>(&'a Expr);
 
 impl Matcher<'_> {

@@ -2,23 +2,109 @@
 
 use super::conv::geometry;
 use super::gemm::offsets;
-use super::{Cx, Form, Operand, Output};
+use super::{Cx, Form, Operand, Output, map, packed};
 use crate::conv::PlainConv;
 use crate::gemm::Dims;
 use crate::integer::{Columns, Widen, Windows, product, product_scratch, widen_rows};
 use crate::par::{Parallel, Shared, ranges};
-use planc_kir::Conv;
-use planc_tensor::{DType, Layout};
+use planc_kir::{Conv, Expr, Kernel, PoolKind, ResizeMode};
+use planc_tensor::{AlignedBuf, DType, Layout};
 
-/// Whether [`gemm`] and [`conv`] take these forms.
-pub(super) fn supports(inputs: &[Option<Form>], outputs: &[Option<Form>]) -> bool {
-    let bytes = |f: &Form| matches!(f, (DType::U8 | DType::I8, Layout::RowMajor));
-    let zero_of = |i: usize| inputs.get(i + 2).copied().flatten().is_none_or(|z| Some(z) == inputs[i]);
-    inputs.len() >= 2
-        && inputs.len() <= 4
-        && inputs[..2].iter().all(|f| f.as_ref().is_some_and(bytes))
-        && (0..2).all(zero_of)
-        && outputs == [Some((DType::I32, Layout::RowMajor))]
+/// Whether [`gemm`] (for `conv`: [`conv`]) takes these forms.
+pub(super) fn supports(
+    is_conv: bool,
+    epilogue: Option<&Expr>,
+    inputs: &[Option<Form>],
+    outputs: &[Option<Form>],
+) -> bool {
+    let sides = epilogue.map_or(0, |e| e.args().len() - 1);
+    let Some((operands, sides)) = inputs.len().checked_sub(sides).map(|n| inputs.split_at(n)) else { return false };
+    let (Some(Some((x, from))), Some(Some((w, layout)))) = (operands.first(), operands.get(1)) else { return false };
+    let [Some((out, to))] = outputs else { return false };
+    let bytes = |t: &DType| matches!(t, DType::U8 | DType::I8);
+    let zero = |i: usize| operands.get(i + 2).copied().flatten();
+    let zero_of = |i: usize, t: DType| zero(i).is_none_or(|z| z == (t, Layout::RowMajor));
+    use Layout::*;
+    let packed = *w == DType::I8 && zero(1).is_none();
+    let layouts = match (is_conv, from, layout, to) {
+        (_, RowMajor, RowMajor, RowMajor) => true,
+        (false, RowMajor, QuadPanels16, RowMajor) => packed,
+        (true, Nchw16c, ConvQuads16 | Depthwise16, Nchw16c) | (true, RowMajor, ConvFirstQuads16, Nchw16c) => packed,
+        _ => false,
+    };
+    let late = epilogue.is_none_or(|e| {
+        e.args()[0] == DType::I32
+            && map::supports_ints(e)
+            && sides
+                .iter()
+                .zip(&e.args()[1..])
+                .all(|(s, t)| s.is_some_and(|(have, layout)| have == *t && (layout == RowMajor || layout == *to)))
+    });
+    let result = epilogue.map_or(DType::I32, Expr::result_type);
+    bytes(x) && bytes(w) && operands.len() <= 4 && zero_of(0, *x) && zero_of(1, *w) && layouts && late && result == *out
+}
+
+/// Whether a kernel only moves or compares elements, which it does for bytes as for f32.
+pub(super) fn moves(kernel: &Kernel) -> bool {
+    match kernel {
+        Kernel::Reorder | Kernel::Concat { .. } | Kernel::Slice(_) => true,
+        Kernel::Pool(p) => p.kind == PoolKind::Max,
+        Kernel::Resize(r) => matches!(r.mode, ResizeMode::Nearest(_)),
+        _ => false,
+    }
+}
+
+/// The operands, and the sides of the epilogue.
+fn split<'a>(inputs: &[Option<Operand<'a>>], epilogue: Option<&Expr>) -> ([Option<Operand<'a>>; 4], Vec<Operand<'a>>) {
+    let from = inputs.len() - epilogue.map_or(0, |e| e.args().len() - 1).min(inputs.len());
+    let operand = |i: usize| inputs[..from].get(i).copied().flatten();
+    (std::array::from_fn(operand), inputs[from..].iter().flatten().copied().collect())
+}
+
+/// The sums in memory of their own, and then the epilogue over them.
+fn then(
+    cx: &mut Cx<'_>,
+    epilogue: Option<&Expr>,
+    sides: Vec<Operand<'_>>,
+    y: &mut Output<'_>,
+    run: impl FnOnce(&mut Cx<'_>, &mut Output<'_>) -> Result<(), String>,
+) -> Result<(), String> {
+    let Some(expr) = epilogue else { return run(cx, y) };
+    let (dtype, layout) = (DType::I32, Layout::RowMajor);
+    let mut sums = AlignedBuf::zeroed(y.shape.iter().product::<usize>() * 4);
+    run(cx, &mut Output { dtype, shape: y.shape, layout, bytes: sums.as_mut_slice() })?;
+    let sums = Operand { dtype, shape: y.shape, layout, bytes: sums.as_ref() };
+    let inputs: Vec<_> = std::iter::once(sums).chain(sides).map(Some).collect();
+    map::run(cx, expr, &inputs, y)
+}
+
+/// `[a, b, a_zero?, b_zero?, sides...] -> [out]`.
+pub(super) fn gemm<'a>(
+    cx: &mut Cx<'_>,
+    epilogue: Option<&'a Expr>,
+    inputs: &[Option<Operand<'a>>],
+    y: &mut Output<'_>,
+) -> Result<(), String> {
+    let (operands, sides) = split(inputs, epilogue);
+    if operands[1].is_some_and(|w| w.layout != Layout::RowMajor) {
+        return packed::gemm(cx, epilogue, operands, &sides, y);
+    }
+    then(cx, epilogue, sides, y, |cx, sums| plain_gemm(cx, &operands, sums))
+}
+
+/// `[x, w, x_zero?, w_zero?, sides...] -> [out]`.
+pub(super) fn conv<'a>(
+    cx: &mut Cx<'_>,
+    spec: &Conv,
+    epilogue: Option<&'a Expr>,
+    inputs: &[Option<Operand<'a>>],
+    y: &mut Output<'_>,
+) -> Result<(), String> {
+    let (operands, sides) = split(inputs, epilogue);
+    if operands[1].is_some_and(|w| w.layout != Layout::RowMajor) {
+        return packed::conv(cx, spec, epilogue, operands, &sides, y);
+    }
+    then(cx, epilogue, sides, y, |cx, sums| plain_conv(cx, spec, &operands, sums))
 }
 
 /// Numbers `len` of i16 from scratch memory, and the rest of it.
@@ -49,7 +135,7 @@ fn zero_points(x: &Operand<'_>, zero: Option<Operand<'_>>, counts: &[usize]) -> 
 }
 
 /// `[a, b, a_zero?, b_zero?] -> [out]`.
-pub(super) fn gemm(cx: &mut Cx<'_>, inputs: &[Option<Operand<'_>>], y: &mut Output<'_>) -> Result<(), String> {
+fn plain_gemm(cx: &mut Cx<'_>, inputs: &[Option<Operand<'_>>], y: &mut Output<'_>) -> Result<(), String> {
     let operand = |i: usize| inputs.get(i).copied().flatten();
     let (Some(a), Some(b)) = (operand(0), operand(1)) else { return Err("an operand is missing".into()) };
     let shapes = || format!("{:?} times {:?} does not give {:?}", a.shape, b.shape, y.shape);
@@ -103,12 +189,7 @@ pub(super) fn gemm(cx: &mut Cx<'_>, inputs: &[Option<Operand<'_>>], y: &mut Outp
 }
 
 /// `[x, w, x_zero?, w_zero?] -> [out]`.
-pub(super) fn conv(
-    cx: &mut Cx<'_>,
-    spec: &Conv,
-    inputs: &[Option<Operand<'_>>],
-    y: &mut Output<'_>,
-) -> Result<(), String> {
+fn plain_conv(cx: &mut Cx<'_>, spec: &Conv, inputs: &[Option<Operand<'_>>], y: &mut Output<'_>) -> Result<(), String> {
     let operand = |i: usize| inputs.get(i).copied().flatten();
     let (Some(x), Some(w)) = (operand(0), operand(1)) else { return Err("an operand is missing".into()) };
     let conv = geometry(cx, spec, &x, &w, y)?;
@@ -197,7 +278,6 @@ mod tests {
     use crate::check::Rng;
     use crate::isa::Isa;
     use crate::par::Serial;
-    use planc_kir::Kernel;
     use planc_tensor::{Dim, Tensor};
 
     const TYPES: [DType; 2] = [DType::U8, DType::I8];

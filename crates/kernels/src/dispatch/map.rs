@@ -1,12 +1,13 @@
-//! `Map` over f32 and bool: scalar programs run on blocks that stay in L1, one vector loop per instruction.
+//! `Map` over f32, bool and small integers: scalar programs run on blocks that stay in L1, one vector loop per instruction.
 //!
-//! Booleans are 0.0 and 1.0 within a program. A block is a run of consecutive result elements; an operand that is not
+//! Booleans are 0.0 and 1.0 within a program, integers are lanes of i32 ([`super::ints`]). A block is a run of consecutive result elements; an operand that is not
 //! broadcast is read in place, a broadcast one is spread into the block first (or is a splat where the block lies within
 //! one row).
 
+use super::ints;
 use super::walk::collapse;
 use super::{Cx, Operand, Output};
-use crate::isa::{Kernel, Simd};
+use crate::isa::{Isa, Kernel, Simd};
 use crate::par::{Shared, ranges};
 use crate::vmath;
 use planc_kir::{BinOp, Expr, Inst, Reg, UnOp};
@@ -21,11 +22,39 @@ pub(super) fn supports(e: &Expr) -> bool {
     (0..e.insts().len()).all(|r| known(e.type_of(r as Reg)))
 }
 
+/// As [`supports`], with integers of up to 32 bits among the types.
+pub(super) fn supports_ints(e: &Expr) -> bool {
+    (0..e.insts().len()).all(|r| ints::supports(e, r as Reg))
+}
+
 /// An operand as the blocks read it: all its elements, which may be the result's own when walked element for element.
 #[derive(Clone, Copy)]
 enum Arg {
+    /// f32, or i32 as its bits.
     F32(Shared<f32>),
     Bool(Shared<u8>),
+    U8(Shared<u8>),
+    I8(Shared<u8>),
+    /// What each block is given, see [`Late`].
+    Given,
+}
+
+impl Arg {
+    /// # Safety
+    /// The operand must have an element `i`.
+    #[inline(always)]
+    unsafe fn at(self, i: usize) -> f32 {
+        // SAFETY: as promised by the caller.
+        unsafe {
+            match self {
+                Arg::F32(x) => *x.get().add(i),
+                Arg::Bool(x) => f32::from(*x.get().add(i)),
+                Arg::U8(x) => ints::lane(i32::from(*x.get().add(i))),
+                Arg::I8(x) => ints::lane(i32::from(*x.get().add(i) as i8)),
+                Arg::Given => 0.0,
+            }
+        }
+    }
 }
 
 /// How an operand follows the result's elements.
@@ -38,7 +67,7 @@ enum Walk {
     Strided(Vec<usize>),
 }
 
-struct Program<'a> {
+pub(super) struct Program<'a> {
     expr: &'a Expr,
     args: Vec<(Arg, Walk)>,
     extents: Vec<usize>,
@@ -75,13 +104,67 @@ pub(super) fn run_in_place(
     stored.run(cx, expr, out)
 }
 
+/// An epilogue whose first operand comes in runs of consecutive elements, which a kernel has in L1.
+pub(super) struct Late<'a> {
+    isa: Isa,
+    program: Program<'a>,
+    target: Target,
+    /// Channel vectors that the program reads.
+    _filled: Vec<Vec<u8>>,
+}
+
+impl<'a> Late<'a> {
+    /// The epilogue `expr` over `sides`, whose result is `out`.
+    pub(super) fn new(isa: Isa, expr: &'a Expr, sides: &[Operand<'_>], out: &mut Output<'_>) -> Result<Self, String> {
+        let mut stored = Stored::default();
+        stored.args.push(Arg::Given);
+        stored.shapes.push(stored_shape(out.shape, out.layout));
+        for x in sides {
+            stored.push(x, out)?;
+        }
+        let shape = stored_shape(out.shape, out.layout);
+        let program = program(expr, &stored.args, &stored.shapes, &shape, out)?;
+        let target = Target { bytes: Shared::new(out.bytes), dtype: out.dtype };
+        Ok(Self { isa, program, target, _filled: stored.filled })
+    }
+
+    /// Stores the results of `sums`, the first operand's elements from `at` on.
+    ///
+    /// # Panics
+    /// If these are more than a block, or past the result's end.
+    pub(super) fn run(&self, at: usize, sums: &[i32]) {
+        assert!(
+            sums.len() <= BLOCK && at + sums.len() <= self.program.len,
+            "this is a bug: a run outside of the result"
+        );
+        let given = Some(sums);
+        self.isa.run(Blocks { program: &self.program, start: at, end: at + sums.len(), given, target: self.target });
+    }
+}
+
+/// Sets the channels past the last of a blocked result of f32 to zero: they stay finite, whatever a program makes of them.
+pub(super) fn clear_filling(out: &mut Output<'_>) -> Result<(), String> {
+    if let (Layout::Nchw16c, DType::F32, [n, c, spatial @ ..]) = (out.layout, out.dtype, out.shape)
+        && !c.is_multiple_of(16)
+    {
+        let image = c.div_ceil(16) * spatial.iter().product::<usize>() * 16;
+        let last = spatial.iter().product::<usize>() * 16;
+        let used = c % 16;
+        for i in 0..*n {
+            let block = &mut out.elements()?[(i + 1) * image - last..(i + 1) * image];
+            block.chunks_exact_mut(16).for_each(|pixel| pixel[used..].fill(0.0));
+        }
+    }
+    Ok(())
+}
+
 /// Operands with their extents as stored, which is what the walk goes by.
 #[derive(Default)]
 struct Stored {
     args: Vec<Arg>,
     shapes: Vec<Vec<usize>>,
     /// Channel vectors filled up to whole blocks.
-    filled: Vec<Vec<f32>>,
+    filled: Vec<Vec<u8>>,
 }
 
 /// Extents as stored: blocked channels are an axis of blocks and a last axis of 16.
@@ -116,10 +199,13 @@ impl Stored {
         if c.is_multiple_of(16) {
             self.args.push(arg(x)?);
         } else {
-            let mut filled = vec![0.0; n * blocks * 16];
-            let rows = filled.chunks_exact_mut(blocks * 16).zip(x.elements::<f32>()?.chunks_exact(*c));
-            rows.for_each(|(to, from)| to[..*c].copy_from_slice(from));
-            self.args.push(Arg::F32(Shared::new(&mut filled)));
+            let size = x.dtype.bits() / 8;
+            // Room to start at a multiple of four.
+            let mut filled = vec![0u8; n * blocks * 16 * size + 4];
+            let from = filled.as_ptr().align_offset(4);
+            let rows = filled[from..].chunks_exact_mut(blocks * 16 * size).zip(x.bytes.chunks_exact(*c * size));
+            rows.for_each(|(to, from)| to[..*c * size].copy_from_slice(from));
+            self.args.push(arg(&Operand { bytes: &filled[from..from + n * blocks * 16 * size], ..*x })?);
             self.filled.push(filled);
         }
         self.shapes.push([&[*n, blocks], spatial, &[16]].concat());
@@ -129,37 +215,28 @@ impl Stored {
     fn run(self, cx: &mut Cx<'_>, expr: &Expr, out: &mut Output<'_>) -> Result<(), String> {
         let shape = stored_shape(out.shape, out.layout);
         run_over(cx, expr, &self.args, &self.shapes, &shape, out)?;
-        if let (Layout::Nchw16c, [n, c, spatial @ ..]) = (out.layout, out.shape)
-            && !c.is_multiple_of(16)
-        {
-            // Channels past C stay finite, whatever the program makes of them.
-            let image = c.div_ceil(16) * spatial.iter().product::<usize>() * 16;
-            let last = spatial.iter().product::<usize>() * 16;
-            let used = c % 16;
-            for i in 0..*n {
-                let block = &mut out.elements()?[(i + 1) * image - last..(i + 1) * image];
-                block.chunks_exact_mut(16).for_each(|pixel| pixel[used..].fill(0.0));
-            }
-        }
-        Ok(())
+        clear_filling(out)
     }
 }
 
 fn arg(x: &Operand<'_>) -> Result<Arg, String> {
     match x.dtype {
         DType::Bool => Ok(Arg::Bool(Shared::from_const(x.bytes.as_ptr()))),
+        DType::U8 => Ok(Arg::U8(Shared::from_const(x.bytes.as_ptr()))),
+        DType::I8 => Ok(Arg::I8(Shared::from_const(x.bytes.as_ptr()))),
+        DType::I32 => Ok(Arg::F32(Shared::from_const(x.elements::<i32>()?.as_ptr().cast()))),
         _ => Ok(Arg::F32(Shared::from_const(x.elements::<f32>()?.as_ptr()))),
     }
 }
 
-fn run_over(
-    cx: &mut Cx<'_>,
-    expr: &Expr,
+/// Checks operands, by their extents as stored, against each other and the result.
+fn program<'a>(
+    expr: &'a Expr,
     data: &[Arg],
     shapes: &[Vec<usize>],
     shape: &[usize],
-    out: &mut Output<'_>,
-) -> Result<(), String> {
+    out: &Output<'_>,
+) -> Result<Program<'a>, String> {
     let len = element_count(shape).ok_or("the result is too large")?;
     if out.dtype != expr.result_type() || out.dtype.bytes_for(len) != Some(out.bytes.len()) {
         return Err(format!("a result of {} for a program of {}", out.dtype, expr.result_type()));
@@ -170,7 +247,14 @@ fn run_over(
     for ((x, t), from) in data.iter().zip(expr.args()).zip(shapes) {
         let lead = shape.len().checked_sub(from.len());
         let fits = lead.is_some_and(|l| from.iter().zip(&shape[l..]).all(|(a, b)| a == b || *a == 1));
-        if !fits || matches!(x, Arg::Bool(_)) != (*t == DType::Bool) {
+        let typed = match x {
+            Arg::Bool(_) => *t == DType::Bool,
+            Arg::U8(_) => *t == DType::U8,
+            Arg::I8(_) => *t == DType::I8,
+            Arg::F32(_) => matches!(t, DType::F32 | DType::I32),
+            Arg::Given => *t == DType::I32,
+        };
+        if !fits || !typed {
             return Err(format!("{t}{from:?} does not broadcast to {shape:?}"));
         }
     }
@@ -183,11 +267,26 @@ fn run_over(
         () => Walk::Strided(s),
     };
     let args = data.iter().copied().zip(strides.into_iter().map(walk)).collect();
-    let program = Program { expr, args, extents, len };
+    Ok(Program { expr, args, extents, len })
+}
+
+fn run_over(
+    cx: &mut Cx<'_>,
+    expr: &Expr,
+    data: &[Arg],
+    shapes: &[Vec<usize>],
+    shape: &[usize],
+    out: &mut Output<'_>,
+) -> Result<(), String> {
+    let program = &program(expr, data, shapes, shape, out)?;
+    let len = program.len;
     let cost = expr.insts().len() * BLOCK;
     let target = Target { bytes: Shared::new(out.bytes), dtype: out.dtype };
     let isa = cx.isa;
-    ranges(cx.par, len.div_ceil(BLOCK), cost, |blocks| isa.run(Blocks { program: &program, blocks, target }));
+    ranges(cx.par, len.div_ceil(BLOCK), cost, |blocks| {
+        let (start, end) = (blocks.start * BLOCK, (blocks.end * BLOCK).min(len));
+        isa.run(Blocks { program, start, end, given: None, target });
+    });
     Ok(())
 }
 
@@ -197,15 +296,19 @@ struct Target {
     dtype: DType,
 }
 
+/// Elements `start..end` of the result, block by block.
 struct Blocks<'a> {
     program: &'a Program<'a>,
-    blocks: std::ops::Range<usize>,
+    start: usize,
+    end: usize,
+    /// The first operand of exactly these elements, for [`Arg::Given`].
+    given: Option<&'a [i32]>,
     target: Target,
 }
 
 /// A register of a block: memory of whole vectors, or one value for all.
 #[derive(Clone, Copy)]
-enum Src {
+pub(super) enum Src {
     Block(*const f32),
     Splat(f32),
 }
@@ -221,23 +324,30 @@ impl Kernel for Blocks<'_> {
         let (args, regs) = memory.split_at_mut(p.args.len() * BLOCK);
         let mut sources = vec![Src::Splat(0.0); insts.len()];
         let mut repeated = vec![usize::MAX; p.args.len()];
-        for block in self.blocks {
-            let start = block * BLOCK;
-            let n = BLOCK.min(p.len - start);
+        for start in (self.start..self.end).step_by(BLOCK) {
+            let n = BLOCK.min(self.end - start);
             // Vector loops cover whole vectors: operands of a ragged last block are copied first.
             let ragged = !n.is_multiple_of(S::LANES);
             for (i, inst) in insts.iter().enumerate() {
                 let at = |r: Reg| sources[usize::from(r)];
                 let last = i + 1 == insts.len();
-                let direct = last && !ragged && self.target.dtype == DType::F32;
+                let direct = last && !ragged && matches!(self.target.dtype, DType::F32 | DType::I32);
                 let dst = if direct {
                     // SAFETY: the block's elements are within the result, and no other task writes them.
                     unsafe { self.target.bytes.get().cast::<f32>().add(start) }
                 } else {
                     regs[i * BLOCK..].as_mut_ptr()
                 };
+                let whole = |r: Reg| p.expr.type_of(r).is_int();
                 let src = match *inst {
+                    Inst::Const(t, v) if t.is_int() => Src::Splat(ints::lane(ints::wrap(t, v.as_i64() as i32))),
                     Inst::Const(_, v) => Src::Splat(v.as_f64() as f32),
+                    Inst::Arg(0) if self.given.is_some() => {
+                        let to = &mut args[..BLOCK];
+                        let given = self.given.unwrap_or_default();
+                        to.iter_mut().zip(given).for_each(|(to, v)| *to = ints::lane(*v));
+                        Src::Block(to.as_ptr())
+                    }
                     Inst::Arg(a) => {
                         let a = usize::from(a);
                         let to = &mut args[a * BLOCK..(a + 1) * BLOCK];
@@ -247,6 +357,12 @@ impl Kernel for Blocks<'_> {
                     }
                     // SAFETY: every source is a block of whole vectors covering `n` or a splat; so is `dst`, which no
                     // source of this instruction is.
+                    Inst::Unary(op, a) if whole(a) => unsafe { ints::unary(op, p.expr.type_of(a), at(a), dst, n) },
+                    // SAFETY: as above.
+                    Inst::Binary(op, a, b) if whole(a) => unsafe {
+                        ints::binary(op, p.expr.type_of(a), at(a), at(b), dst, n)
+                    },
+                    // SAFETY: as above.
                     Inst::Unary(op, a) => unsafe { unary(s, op, at(a), dst, n) },
                     // SAFETY: as above.
                     Inst::Binary(op, a, b) => unsafe { binary(s, op, at(a), at(b), dst, n) },
@@ -255,6 +371,8 @@ impl Kernel for Blocks<'_> {
                     Inst::Cast(t, a) => match (t, p.expr.type_of(a)) {
                         // SAFETY: as above.
                         (DType::Bool, DType::F32) => unsafe { binary(s, BinOp::Ne, at(a), Src::Splat(0.0), dst, n) },
+                        // SAFETY: as above.
+                        (to, from) if to.is_int() || from.is_int() => unsafe { ints::cast(to, from, at(a), dst, n) },
                         _ => at(a),
                     },
                 };
@@ -287,11 +405,12 @@ unsafe fn load(
     // SAFETY: as promised by the caller, for every arm; `to` holds a whole block.
     unsafe {
         match (data, walk) {
-            (Arg::F32(x), Walk::Scalar) => Src::Splat(*x.get()),
-            (Arg::Bool(x), Walk::Scalar) => Src::Splat(f32::from(*x.get())),
+            (x, Walk::Scalar) => Src::Splat(x.at(0)),
             (Arg::F32(x), Walk::Full) if !ragged => Src::Block(x.get().add(start)),
             (Arg::F32(x), Walk::Full) => spread(to, n, |i| *x.get().add(start + i)),
-            (Arg::Bool(x), Walk::Full) => spread(to, n, |i| f32::from(*x.get().add(start + i))),
+            (Arg::U8(x), Walk::Full) => spread(to, n, |i| ints::lane(i32::from(*x.get().add(start + i)))),
+            (Arg::I8(x), Walk::Full) => spread(to, n, |i| ints::lane(i32::from(*x.get().add(start + i) as i8))),
+            (x, Walk::Full) => spread(to, n, |i| x.at(start + i)),
             (_, Walk::Strided(strides)) => {
                 let rank = extents.len();
                 let (inner, step) = (extents[rank - 1], strides[rank - 1]);
@@ -332,7 +451,7 @@ unsafe fn load(
                         Arg::F32(x) if run == n && step == 1 && !ragged => return Src::Block(x.get().add(at)),
                         Arg::F32(x) if step == 1 => spread(part, run, |i| *x.get().add(at + i)),
                         Arg::F32(x) => spread(part, run, |i| *x.get().add(at + i * step)),
-                        Arg::Bool(x) => spread(part, run, |i| f32::from(*x.get().add(at + i * step))),
+                        x => spread(part, run, |i| x.at(at + i * step)),
                     };
                     done += run;
                 }
@@ -362,6 +481,7 @@ unsafe fn store(src: Src, target: Target, start: usize, n: usize) {
             };
             match target.dtype {
                 DType::Bool => *target.bytes.get().add(start + i) = u8::from(v != 0.0),
+                DType::U8 | DType::I8 => *target.bytes.get().add(start + i) = v.to_bits() as u8,
                 _ => target.bytes.get().cast::<f32>().add(start + i).write(v),
             }
         }

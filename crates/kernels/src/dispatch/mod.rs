@@ -14,9 +14,12 @@ mod epilogue;
 mod fold;
 mod gemm;
 mod integer;
+mod ints;
 mod map;
 mod moves;
 mod order;
+mod packed;
+mod requantise;
 mod resample;
 mod rnn;
 mod rows;
@@ -154,9 +157,10 @@ pub fn supports(kernel: &Kernel, epilogue: Option<&Expr>, inputs: &[Option<Form>
             let rows = inputs.iter().chain(outputs).flatten().all(|(_, l)| *l == Layout::RowMajor);
             return late && all_f32() && rows && rows::reduction(r).is_some() && !rows::is_pooling(r);
         }
+        Kernel::GemmInteger => return integer::supports(false, epilogue, inputs, outputs),
+        Kernel::ConvInteger(_) => return integer::supports(true, epilogue, inputs, outputs),
         _ if epilogue.is_some() => return false,
         Kernel::Rnn(r) => return rnn::supports(r, inputs, outputs),
-        Kernel::GemmInteger | Kernel::ConvInteger(_) => return integer::supports(inputs, outputs),
         _ => {}
     }
     let blocked = |i: usize| layout(i) == Layout::Nchw16c;
@@ -165,11 +169,14 @@ pub fn supports(kernel: &Kernel, epilogue: Option<&Expr>, inputs: &[Option<Form>
     let others_row_major = |n: usize| (n..inputs.len()).all(|i| layout(i) == Layout::RowMajor);
     let one_result = outputs.iter().skip(1).all(Option::is_none);
     if in_blocks {
-        return all_f32()
+        let small = |t: DType| matches!(t, DType::F32 | DType::I32 | DType::U8 | DType::I8);
+        let forms = || inputs.iter().chain(outputs).flatten();
+        let one_type = forms().all(|(t, _)| Some(*t) == forms().next().map(|f| f.0)) && forms().all(|(t, _)| small(*t));
+        return (all_f32() || matches!(kernel, Kernel::Map(_)) || one_type && integer::moves(kernel))
             && one_result
             && match kernel {
                 Kernel::Reorder => blocked(0) != (result == Layout::Nchw16c),
-                Kernel::Map(expr) => map::supports(expr) && result == Layout::Nchw16c,
+                Kernel::Map(expr) => map::supports_ints(expr) && result == Layout::Nchw16c,
                 Kernel::Pool(_) => blocked(0) && result == Layout::Nchw16c,
                 Kernel::Reduce(r) => r.is_plain() && rows::is_pooling(r) && blocked(0) && result == Layout::RowMajor,
                 Kernel::Concat { axis: 1 } => (0..inputs.len()).all(blocked) && result == Layout::Nchw16c,
@@ -189,12 +196,15 @@ pub fn supports(kernel: &Kernel, epilogue: Option<&Expr>, inputs: &[Option<Form>
         Kernel::Gather { .. } => integers(1),
         Kernel::Pool(p) => {
             let first = |f: &[Option<Form>]| f.first().copied().flatten().is_some_and(|(t, _)| t == DType::F32);
+            let bytes =
+                matches!(inputs.first(), Some(Some((DType::U8 | DType::I8, _)))) && inputs.first() == outputs.first();
             first(inputs) && first(outputs) && (one_result || p.kind == PoolKind::Max)
+                || bytes && one_result && p.kind == PoolKind::Max
         }
         Kernel::Reduce(r) => all_f32() && rows::reduction(r).is_some() && (r.is_plain() || !rows::is_pooling(r)),
         Kernel::Softmax(_) | Kernel::Attention(_) => all_f32() && one_result,
         Kernel::Norm(_) => all_f32() && one_result,
-        Kernel::Resize(r) => all_f32() && resample::supports(r),
+        Kernel::Resize(r) => (all_f32() || inputs == outputs && integer::moves(kernel)) && resample::supports(r),
         Kernel::Pad(_) | Kernel::Tile => true,
         Kernel::GatherElements { .. } | Kernel::GatherNd { .. } => integers(1),
         Kernel::ScatterElements { reduction, .. } | Kernel::ScatterNd { reduction } => {
@@ -205,6 +215,12 @@ pub fn supports(kernel: &Kernel, epilogue: Option<&Expr>, inputs: &[Option<Form>
         Kernel::CumSum { .. } => first_is(&order::supports_sums),
         _ => false,
     }
+}
+
+/// Whether a program is one that epilogues of integer kernels, and maps in channel blocks, may be: over f32, bool, u8, i8
+/// and i32.
+pub fn computes_ints(expr: &Expr) -> bool {
+    map::supports_ints(expr)
 }
 
 /// Runs a kernel that [`supports`] accepts.
@@ -233,8 +249,8 @@ pub fn run<'a>(
         Kernel::Conv(spec) => conv::run(cx, spec, epilogue, inputs, out),
         Kernel::ConvTranspose(spec) => conv::run_transposed(cx, spec, epilogue, inputs, out),
         Kernel::Gemm(spec) => gemm::run(cx, spec, epilogue, inputs, out),
-        Kernel::GemmInteger => integer::gemm(cx, inputs, out),
-        Kernel::ConvInteger(spec) => integer::conv(cx, spec, inputs, out),
+        Kernel::GemmInteger => integer::gemm(cx, epilogue, inputs, out),
+        Kernel::ConvInteger(spec) => integer::conv(cx, spec, epilogue, inputs, out),
         Kernel::Reorder => reorder(cx, operand(0)?, out),
         Kernel::Map(expr) if convert::supports(expr) => convert::run(cx, expr, operand(0)?, out),
         Kernel::Map(expr) => map::run(cx, expr, inputs, out),
@@ -282,14 +298,27 @@ fn spread<T: Copy>(v: &[T], fill: T) -> [T; 3] {
 fn reorder(cx: &Cx<'_>, x: Operand<'_>, y: &mut Output<'_>) -> Result<(), String> {
     let [n, c, spatial @ ..] = x.shape else { return Err(format!("{:?} has no channels", x.shape)) };
     let pixels = spatial.iter().product();
-    if x.shape != y.shape {
-        return Err(format!("{:?} is reordered to {:?}", x.shape, y.shape));
+    if x.shape != y.shape || x.dtype != y.dtype {
+        return Err(format!("{}{:?} is reordered to {}{:?}", x.dtype, x.shape, y.dtype, y.shape));
+    }
+    if x.dtype.bits() == 8 {
+        let to_blocked = match (x.layout, y.layout) {
+            (Layout::RowMajor, Layout::Nchw16c) => true,
+            (Layout::Nchw16c, Layout::RowMajor) => false,
+            (from, to) => return Err(format!("no reorder from {from} to {to}")),
+        };
+        crate::integer::reorder_bytes(cx.par, *n, *c, pixels, to_blocked, x.bytes, y.bytes);
+        return Ok(());
     }
     let kernel = match (x.layout, y.layout) {
         (Layout::RowMajor, Layout::Nchw16c) => to_blocked,
         (Layout::Nchw16c, Layout::RowMajor) => from_blocked,
         (from, to) => return Err(format!("no reorder from {from} to {to}")),
     };
-    kernel(cx.isa, cx.par, *n, *c, pixels, x.elements()?, y.elements()?);
+    // Other elements of four bytes are moved as floats are.
+    let words = |e| format!("no reorder of {}: {e}", x.dtype);
+    let (from, to) =
+        (bytemuck::try_cast_slice(x.bytes).map_err(words)?, bytemuck::try_cast_slice_mut(y.bytes).map_err(words)?);
+    kernel(cx.isa, cx.par, *n, *c, pixels, from, to);
     Ok(())
 }

@@ -3,7 +3,7 @@
 use super::{Cx, Operand, Output};
 use crate::resize::{Sample, resize};
 use planc_kir::{Coordinate, Nearest, Resize, ResizeMode};
-use planc_tensor::Layout;
+use planc_tensor::{DType, Layout};
 
 /// Whether [`run`] computes it: nearest or linear, over axes 2 and 3 at most.
 pub(super) fn supports(spec: &Resize) -> bool {
@@ -35,6 +35,18 @@ pub(super) fn run(cx: &Cx<'_>, spec: &Resize, x: Operand<'_>, y: &mut Output<'_>
         _ => return Err(wrong()),
     };
     let input = (x.shape[lead], x.shape[lead + 1]);
+    if x.dtype != DType::F32 {
+        if x.dtype != y.dtype || !matches!(spec.mode, ResizeMode::Nearest(_)) {
+            return Err(format!("no such resampling of {}", x.dtype));
+        }
+        let unit = unit * x.dtype.bits() / 8;
+        let pixels = (0..planes).flat_map(|p| rows.iter().map(move |r| p * input.0 + r.low)).flat_map(|row| {
+            let line = &x.bytes[row * input.1 * unit..][..input.1 * unit];
+            columns.iter().map(move |c| &line[c.low * unit..][..unit])
+        });
+        y.bytes.chunks_exact_mut(unit).zip(pixels).for_each(|(to, from)| to.copy_from_slice(from));
+        return Ok(());
+    }
     resize(cx.isa, cx.par, unit, planes, input, &rows, &columns, x.elements()?, y.elements()?);
     Ok(())
 }

@@ -1,9 +1,10 @@
 //! Poolings, and reductions over all pixels of a channel.
 
 use super::{Cx, Operand, Output, spread};
+use crate::integer::max_pool_bytes;
 use crate::pool::{GlobalPool, Pool as Window, PoolOp, global_pool_blocked, pool_blocked, pool_plain};
 use planc_kir::{Pool, PoolKind, ReduceOp};
-use planc_tensor::Layout;
+use planc_tensor::{DType, Layout};
 
 /// `[x] -> [out]` or `[x] -> [out, indices]`.
 pub(super) fn pool(
@@ -45,6 +46,13 @@ pub(super) fn pool(
         PoolKind::Average { count_pad } => PoolOp::Average { count_include_pad: count_pad },
         PoolKind::Lp { p } => PoolOp::Lp(p as f32),
     };
+    if x.dtype != DType::F32 {
+        if x.dtype != y.dtype || op != PoolOp::Max || indices.is_some() {
+            return Err(format!("no such pooling of {}", x.dtype));
+        }
+        max_pool_bytes(cx.par, &window, blocked, x.dtype == DType::I8, x.bytes, y.bytes);
+        return Ok(());
+    }
     let data = x.elements::<f32>()?;
     if blocked {
         pool_blocked(cx.isa, cx.par, &window, op, data, y.elements()?);

@@ -3,13 +3,13 @@
 use super::{Kernel, Simd};
 use std::arch::x86_64::*;
 
-/// Proof of AVX2 and FMA.
+/// Proof of AVX2 and FMA, and of AVX-VNNI if `VNNI`.
 #[derive(Clone, Copy)]
-pub struct Avx2(());
+pub struct Avx2<const VNNI: bool>(());
 
-impl Avx2 {
+impl<const VNNI: bool> Avx2<VNNI> {
     /// # Safety
-    /// The processor must have AVX2 and FMA.
+    /// The processor must have AVX2 and FMA, and AVX-VNNI if `VNNI`.
     pub(super) unsafe fn new() -> Self {
         Self(())
     }
@@ -17,7 +17,7 @@ impl Avx2 {
 
 #[inline(never)]
 #[target_feature(enable = "avx2,fma")]
-fn shim<K: Kernel>(s: Avx2, kernel: K) -> K::Out {
+fn shim<K: Kernel, const VNNI: bool>(s: Avx2<VNNI>, kernel: K) -> K::Out {
     kernel.run(s)
 }
 
@@ -73,7 +73,7 @@ macro_rules! pure {
 }
 
 // SAFETY: the token is only built after detection.
-unsafe impl Simd for Avx2 {
+unsafe impl<const VNNI: bool> Simd for Avx2<VNNI> {
     const LANES: usize = 8;
     /// 6x2 fills 12 of 16 registers; 4x3 and wider spill.
     const TILE_ROWS: [usize; 5] = [0, 6, 3, 1, 0];

@@ -3,13 +3,13 @@
 use super::{Kernel, Simd};
 use std::arch::x86_64::*;
 
-/// Proof of AVX-512 F, BW, DQ, VL, AVX2 and FMA.
+/// Proof of AVX-512 F, BW, DQ, VL, AVX2 and FMA, and of AVX-512 VNNI if `VNNI`.
 #[derive(Clone, Copy)]
-pub struct Avx512(());
+pub struct Avx512<const VNNI: bool>(());
 
-impl Avx512 {
+impl<const VNNI: bool> Avx512<VNNI> {
     /// # Safety
-    /// The processor must have AVX-512 F, BW, DQ, VL, AVX2 and FMA.
+    /// The processor must have AVX-512 F, BW, DQ, VL, AVX2 and FMA, and AVX-512 VNNI if `VNNI`.
     pub(super) unsafe fn new() -> Self {
         Self(())
     }
@@ -17,7 +17,7 @@ impl Avx512 {
 
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-fn shim<K: Kernel>(s: Avx512, kernel: K) -> K::Out {
+fn shim<K: Kernel, const VNNI: bool>(s: Avx512<VNNI>, kernel: K) -> K::Out {
     kernel.run(s)
 }
 
@@ -33,7 +33,7 @@ macro_rules! pure {
 }
 
 // SAFETY: the token is only built after detection.
-unsafe impl Simd for Avx512 {
+unsafe impl<const VNNI: bool> Simd for Avx512<VNNI> {
     const LANES: usize = 16;
     /// 14x2 fills 28 of 32 registers and leaves two for B and one for A.
     const TILE_ROWS: [usize; 5] = [14, 14, 6, 3, 0];

@@ -13,9 +13,12 @@ use std::fmt;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod bytes;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod scalar;
+
+pub use bytes::{ByteKernel, Bytes};
 
 /// An instruction-set tier. The order within one architecture is "at least as capable as".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,6 +29,8 @@ pub enum Tier {
     Neon,
     /// x86-64 with AVX2 and FMA.
     Avx2,
+    /// [`Tier::Avx2`] with 8-bit dot products (AVX-VNNI); for f32 the same as [`Tier::Avx2`].
+    AvxVnni,
     /// x86-64 with AVX-512 F, BW, DQ and VL.
     Avx512,
     /// [`Tier::Avx512`] with 8-bit dot products (VNNI); for f32 the same as [`Tier::Avx512`].
@@ -34,7 +39,7 @@ pub enum Tier {
 
 impl Tier {
     /// Every tier, least capable first.
-    pub const ALL: [Self; 5] = [Self::Scalar, Self::Neon, Self::Avx2, Self::Avx512, Self::Avx512Vnni];
+    pub const ALL: [Self; 6] = [Self::Scalar, Self::Neon, Self::Avx2, Self::AvxVnni, Self::Avx512, Self::Avx512Vnni];
 
     /// The best tier of this machine.
     pub fn detect() -> Self {
@@ -47,6 +52,8 @@ impl Tier {
                 return Self::Avx512Vnni;
             } else if avx512 {
                 return Self::Avx512;
+            } else if avx2 && has!("avxvnni") {
+                return Self::AvxVnni;
             } else if avx2 {
                 return Self::Avx2;
             }
@@ -59,12 +66,13 @@ impl Tier {
         Self::ALL.into_iter().find(|tier| tier.name() == name)
     }
 
-    /// The name in lower case: `scalar`, `neon`, `avx2`, `avx512`, `avx512vnni`.
+    /// The name in lower case: `scalar`, `neon`, `avx2`, `avxvnni`, `avx512`, `avx512vnni`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Scalar => "scalar",
             Self::Neon => "neon",
             Self::Avx2 => "avx2",
+            Self::AvxVnni => "avxvnni",
             Self::Avx512 => "avx512",
             Self::Avx512Vnni => "avx512vnni",
         }
@@ -96,6 +104,8 @@ impl Isa {
         let best = Tier::detect();
         let tier = match (best, tier) {
             (Tier::Neon, Tier::Scalar) | (_, Tier::Neon) if best != tier => Tier::Scalar,
+            // Not every processor with AVX-512 has AVX-VNNI.
+            (Tier::Avx512 | Tier::Avx512Vnni, Tier::AvxVnni) if !has_avx_vnni() => Tier::Avx2,
             _ => best.min(tier),
         };
         Self { tier }
@@ -105,6 +115,18 @@ impl Isa {
     pub fn available() -> Vec<Self> {
         let mut all: Vec<Self> = Vec::new();
         for tier in [Tier::Scalar, Tier::Neon, Tier::Avx2, Tier::Avx512] {
+            let isa = Self::at_most(tier);
+            if !all.contains(&isa) {
+                all.push(isa);
+            }
+        }
+        all
+    }
+
+    /// Every tier this machine can run, least capable first.
+    pub fn every() -> Vec<Self> {
+        let mut all: Vec<Self> = Vec::new();
+        for tier in Tier::ALL {
             let isa = Self::at_most(tier);
             if !all.contains(&isa) {
                 all.push(isa);
@@ -124,16 +146,47 @@ impl Isa {
         match self.tier {
             // SAFETY: `tier` is only set from detection, so the features of the token exist.
             #[cfg(target_arch = "x86_64")]
-            Tier::Avx512 | Tier::Avx512Vnni => unsafe { avx512::Avx512::new() }.call(kernel),
+            Tier::Avx512 | Tier::Avx512Vnni => unsafe { avx512::Avx512::<false>::new() }.call(kernel),
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Tier::Avx2 => unsafe { avx2::Avx2::new() }.call(kernel),
+            Tier::Avx2 | Tier::AvxVnni => unsafe { avx2::Avx2::<false>::new() }.call(kernel),
             // SAFETY: as above.
             #[cfg(target_arch = "aarch64")]
             Tier::Neon => unsafe { neon::Neon::new() }.call(kernel),
             _ => scalar::Scalar.call(kernel),
         }
     }
+
+    /// Runs `kernel` with the token of this tier that has the best products of bytes.
+    #[inline]
+    pub fn run_bytes<K: ByteKernel>(self, kernel: K) -> K::Out {
+        match self.tier {
+            // SAFETY: `tier` is only set from detection, so the features of the token exist.
+            #[cfg(target_arch = "x86_64")]
+            Tier::Avx512Vnni => unsafe { avx512::Avx512::<true>::new() }.call_bytes(kernel),
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Tier::Avx512 => unsafe { avx512::Avx512::<false>::new() }.call_bytes(kernel),
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Tier::AvxVnni => unsafe { avx2::Avx2::<true>::new() }.call_bytes(kernel),
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Tier::Avx2 => unsafe { avx2::Avx2::<false>::new() }.call_bytes(kernel),
+            // SAFETY: as above.
+            #[cfg(target_arch = "aarch64")]
+            Tier::Neon => unsafe { neon::Neon::new() }.call_bytes(kernel),
+            _ => scalar::Scalar.call_bytes(kernel),
+        }
+    }
+}
+
+fn has_avx_vnni() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    let has = std::arch::is_x86_feature_detected!("avxvnni");
+    #[cfg(not(target_arch = "x86_64"))]
+    let has = false;
+    has
 }
 
 /// Code to be compiled for, and run on, one tier.

@@ -1,0 +1,118 @@
+//! Bytes between rows and channel blocks, and maxima of them.
+
+use super::quads::PANEL;
+use crate::par::{Parallel, Shared, ranges};
+use crate::pool::Pool;
+
+/// NCHW to NCHW16c, with zeros where there are no channels, or back.
+///
+/// # Panics
+/// If a slice is too short.
+#[allow(clippy::needless_range_loop, reason = "the index is that of columns")]
+pub fn reorder_bytes(par: &dyn Parallel, n: usize, c: usize, pixels: usize, to_blocked: bool, x: &[u8], y: &mut [u8]) {
+    let blocks = c.div_ceil(PANEL);
+    let (plain, blocked) = (n * c * pixels, n * blocks * PANEL * pixels);
+    let (from, to) = if to_blocked { (plain, blocked) } else { (blocked, plain) };
+    assert!(x.len() >= from && y.len() >= to, "bytes: slice too short");
+    let y = Shared::new(y);
+    ranges(par, n * blocks, pixels * PANEL, |range| {
+        for i in range {
+            let (image, block) = (i / blocks, i % blocks);
+            let channels = (c - block * PANEL).min(PANEL);
+            let (plain, blocked) = ((image * c + block * PANEL) * pixels, i * pixels * PANEL);
+            for first in (0..pixels).step_by(PANEL) {
+                let width = (pixels - first).min(PANEL);
+                // A square of 16 x 16 at a time: columns of rows that far apart would miss the cache one by one.
+                let mut square = [[0u8; PANEL]; PANEL];
+                if to_blocked {
+                    for (channel, row) in square.iter_mut().enumerate().take(channels) {
+                        row[..width].copy_from_slice(&x[plain + channel * pixels + first..][..width]);
+                    }
+                    for pixel in 0..width {
+                        let out: [u8; PANEL] = std::array::from_fn(|channel| square[channel][pixel]);
+                        // SAFETY: the pixel lies within y, whose length was checked, in a block of this task.
+                        unsafe { y.get().add(blocked + (first + pixel) * PANEL).cast::<[u8; PANEL]>().write(out) };
+                    }
+                } else {
+                    for (pixel, row) in square.iter_mut().enumerate().take(width) {
+                        row.copy_from_slice(&x[blocked + (first + pixel) * PANEL..][..PANEL]);
+                    }
+                    for channel in 0..channels {
+                        let out: [u8; PANEL] = std::array::from_fn(|pixel| square[pixel][channel]);
+                        let to = y.get().wrapping_add(plain + channel * pixels + first);
+                        // SAFETY: `width` pixels of the channel lie within y, whose length was checked, in a block of this
+                        // task.
+                        unsafe { std::ptr::copy_nonoverlapping(out.as_ptr(), to, width) };
+                    }
+                }
+            }
+        }
+    });
+}
+
+/// The largest byte of each window (i8 if `signed`), on channel blocks (`pool.planes` counts those) or plain planes.
+///
+/// # Panics
+/// If a slice is too short.
+pub fn max_pool_bytes(par: &dyn Parallel, pool: &Pool, blocked: bool, signed: bool, x: &[u8], y: &mut [u8]) {
+    if blocked {
+        max_pool::<PANEL>(par, pool, signed, x, y);
+    } else {
+        max_pool::<1>(par, pool, signed, x, y);
+    }
+}
+
+fn max_pool<const UNIT: usize>(par: &dyn Parallel, pool: &Pool, signed: bool, x: &[u8], y: &mut [u8]) {
+    pool.check(UNIT, x.len(), y.len());
+    let ([_, h, w], [od, oh, ow]) = (pool.input, pool.output);
+    let flip = if signed { 0x80 } else { 0 };
+    let taps = pool.kernel.iter().product::<usize>();
+    let y = Shared::new(y);
+    ranges(par, pool.planes * od * oh, ow * taps * UNIT, |rows| {
+        for row in rows {
+            let (plane, oz, oy) = (row / (od * oh), row / oh % od, row % oh);
+            let (wz, wy) = (pool.taps(0, oz), pool.taps(1, oy));
+            for ox in 0..ow {
+                let wx = pool.taps(2, ox);
+                // Bytes with their sign flipped order as u8.
+                let mut best = [0u8; UNIT];
+                for z in wz.clone() {
+                    for line in wy.clone() {
+                        let start = ((plane * pool.input[0] + z) * h + line) * w;
+                        for column in wx.clone() {
+                            let from = &x[(start + column) * UNIT..][..UNIT];
+                            best.iter_mut().zip(from).for_each(|(best, v)| *best = (*best).max(v ^ flip));
+                        }
+                    }
+                }
+                best.iter_mut().for_each(|v| *v ^= flip);
+                // SAFETY: the pixel lies within y, whose length was checked, in a row of this task.
+                unsafe { y.get().add((row * ow + ox) * UNIT).cast::<[u8; UNIT]>().write(best) };
+            }
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::{Rng, Threads};
+
+    #[test]
+    fn there_and_back() {
+        let mut rng = Rng::new(81);
+        for (n, c, pixels) in [(1usize, 16usize, 16usize), (2, 3, 50), (1, 17, 33), (1, 48, 7), (0, 5, 5), (2, 40, 1)] {
+            let x: Vec<u8> = (0..n * c * pixels).map(|_| rng.bits() as u8).collect();
+            let (mut blocked, mut back) = (vec![0xA5; n * c.div_ceil(16) * 16 * pixels], vec![0; x.len()]);
+            reorder_bytes(&Threads(2), n, c, pixels, true, &x, &mut blocked);
+            for (i, v) in blocked.iter().enumerate() {
+                let (image, block) = (i / 16 / pixels / c.div_ceil(16), i / 16 / pixels % c.div_ceil(16));
+                let (channel, pixel) = (block * 16 + i % 16, i / 16 % pixels);
+                let want = if channel < c { x[(image * c + channel) * pixels + pixel] } else { 0 };
+                assert_eq!(*v, want, "{n} {c} {pixels} at {i}");
+            }
+            reorder_bytes(&Threads(2), n, c, pixels, false, &blocked, &mut back);
+            assert_eq!(back, x, "{n} {c} {pixels}");
+        }
+    }
+}
