@@ -4,7 +4,8 @@
 //! Nodes whose operands are constants become constants through the operator's reference evaluation; so do integer
 //! vectors all of whose elements inference knows, which is how shape subgraphs disappear although the data they look at
 //! is not constant. Inference runs again on the way, so that one pass folds whole chains. What is captured by a subgraph
-//! and constant is a constant of the subgraph. Nodes that draw random numbers stay. Declined: results much larger than
+//! and constant is a constant of the subgraph. Nodes that draw random numbers stay, and DequantizeLinear until
+//! `fold-quantization` has seen it. Declined: results much larger than
 //! their operands or beyond the memory budget, products that would take long, evaluations that fail (the error belongs
 //! to the run that reaches them, which may be none).
 //!
@@ -79,11 +80,12 @@ pub(crate) fn run(g: &mut Graph, cx: &mut PassCx<'_>) -> Result<usize, PassError
 }
 
 /// What the results of a node are, where that is known; `None` if no result is.
-fn constant_results(g: &Graph, id: NodeId, cx: &mut PassCx<'_>) -> Option<Vec<Option<Tensor>>> {
+pub(crate) fn constant_results(g: &Graph, id: NodeId, cx: &mut PassCx<'_>) -> Option<Vec<Option<Tensor>>> {
     let n = g.node(id);
     let r = row(&n.op)?;
     let read = n.outputs().iter().flatten().any(|v| !g.uses(*v).is_empty());
-    if r.props.has(Props::RANDOM) || !n.subgraphs.is_empty() || n.epilogue().is_some() || !read {
+    let waits = n.op.is("DequantizeLinear") && cx.before("fold-quantization");
+    if r.props.has(Props::RANDOM) || !n.subgraphs.is_empty() || n.epilogue().is_some() || !read || waits {
         return None;
     }
     let known: Vec<Option<Tensor>> = n.outputs().iter().map(|v| v.and_then(|v| known(g, v))).collect();

@@ -11,6 +11,7 @@ mod decompose;
 mod eliminate_common;
 mod eliminate_dead;
 mod fold_constants;
+mod fold_quantization;
 mod fuse_attention;
 mod fuse_elementwise;
 mod fuse_epilogue;
@@ -21,10 +22,14 @@ mod infer;
 mod inline;
 mod manager;
 mod plan_memory;
+mod quantised;
+mod quantize;
 mod rewrite;
 mod simplify;
 mod widen_half;
 
 pub use manager::{
-    Decline, Form, PIPELINE, Pass, PassCx, PassError, PassOptions, PassRun, Report, run_pass, run_pipeline,
+    Decision, Decline, Form, PIPELINE, Pass, PassCx, PassError, PassOptions, PassRun, QuantisedValue, Report, run_pass,
+    run_pipeline,
 };
+pub use quantize::{Quantise, observed};

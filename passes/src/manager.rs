@@ -4,15 +4,18 @@
 //! anything (at most [`PassOptions::rounds`] times); after a pass that changed something types are inferred again, and
 //! with [`PassOptions::verify`] the graph is checked after each pass, so that the pass to blame is named.
 
+use crate::quantize::Quantise;
 use crate::{
-    assign_layout, decompose, eliminate_common, eliminate_dead, fold_constants, fuse_attention, fuse_elementwise,
-    fuse_epilogue, fuse_linear, fuse_norm, fuse_reduce, infer, plan_memory, simplify, widen_half,
+    assign_layout, decompose, eliminate_common, eliminate_dead, fold_constants, fold_quantization, fuse_attention,
+    fuse_elementwise, fuse_epilogue, fuse_linear, fuse_norm, fuse_reduce, infer, plan_memory, quantize, simplify,
+    widen_half,
 };
 use planc_ir::{Graph, NodeId, VerifyError, verify};
 use planc_kir::{Expr, Kernel};
 use planc_ops::NodeError;
 use planc_tensor::{DType, Layout};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// A pass: a row of the pipeline.
 #[derive(Clone, Copy)]
@@ -107,6 +110,22 @@ pub static PIPELINE: &[Pass] = &[
         run: fuse_linear::run,
     },
     Pass {
+        name: "quantize",
+        summary: "Rounds data and weights of convolutions and matrix products to 8 bits, where a calibration is given.",
+        because: "after all that goes into weights, and with the values that a calibration sees",
+        level: 1,
+        group: 0,
+        run: quantize::run,
+    },
+    Pass {
+        name: "fold-quantization",
+        summary: "Computes on 8-bit codes what a model computes on the numbers they stand for.",
+        because: "after quantize; before elementwise fusion, which joins the steps between sums and codes",
+        level: 1,
+        group: 0,
+        run: fold_quantization::run,
+    },
+    Pass {
         name: "fuse-elementwise",
         summary: "Joins elementwise nodes into one node that runs a scalar program per element.",
         because: "before epilogues: x * sigmoid(x) reads x twice, the joined node once",
@@ -172,6 +191,8 @@ pub struct PassOptions {
     pub verify: bool,
     /// Whether the backend has a kernel.
     pub supports: Supports,
+    /// What `quantize` rounds to; it does nothing without.
+    pub quantise: Option<Arc<Quantise>>,
 }
 
 impl Default for PassOptions {
@@ -183,6 +204,7 @@ impl Default for PassOptions {
             memory_budget: 64 << 20,
             rounds: 8,
             verify: cfg!(debug_assertions),
+            quantise: None,
             supports: |k, e, inputs, outputs| {
                 let all = |f: fn(DType) -> bool| inputs.iter().chain(outputs).flatten().all(|(t, _)| f(*t));
                 let takes =
@@ -209,6 +231,32 @@ pub struct Decline {
     pub reason: String,
 }
 
+/// What a pass chose for a node, whichever way, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// The node, by the name of its first result.
+    pub node: String,
+    /// Operator.
+    pub op: String,
+    /// What was chosen.
+    pub choice: String,
+    /// Why, lower case, no full stop.
+    pub reason: String,
+}
+
+/// A value whose codes are computed on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QuantisedValue {
+    /// The value of numbers.
+    pub value: String,
+    /// The value of codes.
+    pub codes: String,
+    /// What a code more or less is.
+    pub scale: f32,
+    /// The code of 0.
+    pub zero: i64,
+}
+
 /// One run of a pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PassRun {
@@ -221,12 +269,16 @@ pub struct PassRun {
 }
 
 /// What the pipeline did.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Report {
     /// The runs, in order.
     pub runs: Vec<PassRun>,
     /// Declined rewrites, sorted, each once.
     pub declines: BTreeSet<Decline>,
+    /// Choices that are told whichever way they went, in order.
+    pub decisions: Vec<Decision>,
+    /// Values that `quantize` rounded to codes, in order.
+    pub quantised: Vec<QuantisedValue>,
     /// The pass that [`PassOptions::stop_after`] stopped at.
     pub stopped_after: Option<&'static str>,
 }
@@ -280,6 +332,8 @@ pub struct PassCx<'a> {
     pass: &'static str,
     path: Vec<String>,
     declines: &'a mut BTreeSet<Decline>,
+    decisions: &'a mut Vec<Decision>,
+    pub(crate) quantised: &'a mut Vec<QuantisedValue>,
 }
 
 impl PassCx<'_> {
@@ -288,6 +342,19 @@ impl PassCx<'_> {
         let first = g.node(id).outputs().iter().flatten().next().map_or("", |v| &g.value(*v).name);
         let node = self.path.iter().map(String::as_str).chain([first]).collect::<Vec<_>>().join("/");
         self.declines.insert(Decline { pass: self.pass, node, reason: reason.into() });
+    }
+
+    /// Notes what was chosen for node `id`.
+    pub fn decide(&mut self, g: &Graph, id: NodeId, choice: &str, reason: impl Into<String>) {
+        let n = g.node(id);
+        let node = n.outputs().iter().flatten().next().map_or(String::new(), |v| g.value(*v).name.to_string());
+        self.decisions.push(Decision { node, op: n.op.to_string(), choice: choice.into(), reason: reason.into() });
+    }
+
+    /// Whether pass `name` has yet to run: it comes after the running one and is not disabled.
+    pub(crate) fn before(&self, name: &str) -> bool {
+        let at = |name: &str| PIPELINE.iter().position(|p| p.name == name);
+        at(self.pass) < at(name) && !self.options.disabled.iter().any(|d| d == name)
     }
 
     /// Infers a node's results again, see [`infer::node`].
@@ -375,7 +442,15 @@ fn run(
     report: &mut Report,
 ) -> Result<usize, PassError> {
     let path = vec![g.name.clone()];
-    let mut cx = PassCx { options, grown: 0, pass: pass.name, path, declines: &mut report.declines };
+    let mut cx = PassCx {
+        options,
+        grown: 0,
+        pass: pass.name,
+        path,
+        declines: &mut report.declines,
+        decisions: &mut report.decisions,
+        quantised: &mut report.quantised,
+    };
     let changes = (pass.run)(g, &mut cx)?;
     if changes > 0 {
         infer::graph(g).map_err(|error| PassError::Infer { pass: pass.name, error: Box::new(error) })?;

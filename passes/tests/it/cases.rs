@@ -5,8 +5,9 @@
 use crate::eval;
 use planc_ir::{Graph, text};
 use planc_ops::infer_graph;
-use planc_passes::{PIPELINE, PassOptions, run_pass};
+use planc_passes::{PIPELINE, PassOptions, Quantise, run_pass};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/passes")
@@ -27,15 +28,40 @@ pub fn graph(text: &str) -> Graph {
     g
 }
 
-/// What the pass makes of `g`, with what it declined; checks that results stay and that a second run changes nothing.
-/// `runs`: whether the graph can be evaluated.
-pub fn apply(pass: &str, g: &mut Graph, runs: bool) -> String {
-    let options = PassOptions { opt_level: 3, verify: true, ..PassOptions::default() };
+/// What a text says about quantisation, in comments: `// range NAME LOW HIGH`, `// keep PATTERN`.
+fn quantise(text: &str) -> Option<Arc<Quantise>> {
+    let mut found = Quantise::default();
+    for line in text.lines() {
+        match line.trim().trim_start_matches("// ").split(' ').collect::<Vec<_>>()[..] {
+            ["range", name, low, high] => {
+                found.ranges.insert(name.into(), (low.parse().unwrap(), high.parse().unwrap()));
+            }
+            ["keep", pattern] => found.keep.push(pattern.into()),
+            _ => {}
+        }
+    }
+    (found != Quantise::default()).then(|| Arc::new(found))
+}
+
+/// What the pass makes of the graph `g` of `source`, with what it declined and decided; checks that results stay and
+/// that a second run changes nothing. A case whose evaluation fails says so.
+pub fn apply(pass: &str, g: &mut Graph, source: &str) -> String {
+    let runs = !source.contains("// Does not run.");
+    let quantise = quantise(source);
+    // Rounding to 8 bits is what that pass is for.
+    let exact = if quantise.is_some() { 0.1 } else { 1e-5 };
+    let options = PassOptions { opt_level: 3, verify: true, quantise, ..PassOptions::default() };
     let before = g.clone();
     let report = run_pass(g, pass, &options).unwrap_or_else(|e| panic!("{e}"));
     let mut shown = text::print(g, &text::Header { opset: None, after: Some(pass.into()) });
     for d in &report.declines {
         shown += &format!("// declined {}: {}\n", d.node, d.reason);
+    }
+    for d in &report.decisions {
+        shown += &format!("// decided {} ({}): {}, {}\n", d.node, d.op, d.choice, d.reason);
+    }
+    for q in &report.quantised {
+        shown += &format!("// codes of {}: {}, scale {}, zero point {}\n", q.value, q.codes, q.scale, q.zero);
     }
     for (seed, extent) in [(1, 2), (2, 3), (3, 1)].into_iter().filter(|_| runs) {
         let inputs = eval::inputs(&before, seed, extent).expect("inputs of types that have random values");
@@ -44,7 +70,7 @@ pub fn apply(pass: &str, g: &mut Graph, runs: bool) -> String {
         let got = run(g).unwrap_or_else(|e| panic!("{e}\n{shown}"));
         for (a, b) in expected.iter().zip(&got) {
             assert!(
-                eval::difference(a, b) < eval::tolerance(&before, 1e-5),
+                eval::difference(a, b) < eval::tolerance(&before, exact),
                 "the pass changes results: {a:?} {b:?}\n{shown}"
             );
         }
@@ -63,8 +89,7 @@ fn cases_give_their_snapshots() {
         for case in cases {
             let input = std::fs::read_to_string(&case).unwrap();
             let name = case.file_stem().unwrap().to_str().unwrap().to_string();
-            // Cases of evaluations that fail say so.
-            let shown = apply(pass.name, &mut graph(&input), !input.contains("// Does not run."));
+            let shown = apply(pass.name, &mut graph(&input), &input);
             insta::with_settings!({ snapshot_path => &dir, prepend_module_to_snapshot => false, omit_expression => true }, {
                 insta::assert_snapshot!(name, shown);
             });

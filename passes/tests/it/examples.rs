@@ -24,7 +24,7 @@ fn headers_show_what_passes_do() {
         let (before, after) =
             example(pass.name).unwrap_or_else(|| panic!("the header of {} has no example", pass.name));
         let mut g = graph(&before);
-        apply(pass.name, &mut g, true);
+        apply(pass.name, &mut g, &before);
         let plain = Header::default();
         // Not inferred again: layouts are written, not inferred.
         let after = text::parse(&after).unwrap_or_else(|e| panic!("{e}\n{after}"));

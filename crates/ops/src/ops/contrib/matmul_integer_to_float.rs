@@ -3,8 +3,10 @@
 use crate::floats::{narrow, widen};
 use crate::normalize::apply;
 use crate::ops::nn::matmul_integer::{less_columns, less_rows};
+use crate::ops::qlinear::steps::Steps;
 use crate::product::{Product, infer};
 use crate::{EvalCx, OpDef, OpError, Param, TypeSet, operand};
+use planc_ir::{Graph, NodeBuilder, NodeId, OpName, ValueId};
 use planc_tensor::{DType, Tensor, View};
 
 /// The row of MatMulIntegerToFloat.
@@ -27,6 +29,7 @@ pub const OP: OpDef = OpDef {
         infer(cx, dtype, 0, 1)
     },
     eval: Some(eval),
+    decompose: Some(decompose),
     ..OpDef::NEW
 };
 
@@ -45,4 +48,23 @@ fn eval(cx: &EvalCx<'_>, inputs: &[Option<View<'_>>]) -> Result<Vec<Tensor>, OpE
         apply(&mut y, &product.shape, (&widen(bias)?, bias.shape()), |a, b| a + b)?;
     }
     Ok(vec![narrow(dtype, &product.shape, y)?])
+}
+
+/// MatMulInteger, the product of the scales, the bias. Rounds after each step, where the evaluation rounds once.
+fn decompose(graph: &mut Graph, id: NodeId) -> Result<Vec<Option<ValueId>>, String> {
+    let mut s = Steps::new(graph, id)?;
+    let (a, b, a_scale, b_scale) = (s.input(0)?, s.input(1)?, s.input(2)?, s.input(3)?);
+    if s.dtype(a_scale) != DType::F32 || !s.is_single(a_scale) || s.rank(b_scale)? > 1 || s.rank(b)? < 2 {
+        return Err("scales of 16 bits, of several axes or per row, or a vector".into());
+    }
+    let product = NodeBuilder::new(OpName::onnx("MatMulInteger"));
+    let product = product.optional_inputs(vec![Some(a), Some(b), s.node.input(4), s.node.input(5)]);
+    let sums = s.full("sums", product, DType::I32);
+    let factor = s.scales("factor", "Mul", a_scale, b_scale);
+    let real = s.real(sums);
+    let mut y = s.op("scaled", "Mul", &[real, factor], DType::F32);
+    if let Some(bias) = s.node.input(6) {
+        y = s.op("biased", "Add", &[y, bias], DType::F32);
+    }
+    Ok(vec![Some(y)])
 }

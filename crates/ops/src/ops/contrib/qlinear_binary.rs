@@ -3,7 +3,9 @@
 use crate::elementwise::{broadcast_dims, common_shape, for_each_offset};
 use crate::floats::widen;
 use crate::ops::qlinear::requantise::Target;
+use crate::ops::qlinear::steps::Steps;
 use crate::{EvalCx, InferCx, OpDef, OpError, Param, TypeSet, operand};
+use planc_ir::{Graph, NodeBuilder, NodeId, OpName, ValueId};
 use planc_tensor::{DType, Tensor, View};
 
 const INPUTS: &[Param] = &[
@@ -28,10 +30,20 @@ const BINARY: OpDef = OpDef {
 };
 
 /// The row of QLinearAdd.
-pub const ADD: OpDef = OpDef { name: "QLinearAdd", eval: Some(|cx, i| eval(cx, i, |a, b| a + b)), ..BINARY };
+pub const ADD: OpDef = OpDef {
+    name: "QLinearAdd",
+    eval: Some(|cx, i| eval(cx, i, |a, b| a + b)),
+    decompose: Some(|g, id| decompose(g, id, "Add")),
+    ..BINARY
+};
 
 /// The row of QLinearMul.
-pub const MUL: OpDef = OpDef { name: "QLinearMul", eval: Some(|cx, i| eval(cx, i, |a, b| a * b)), ..BINARY };
+pub const MUL: OpDef = OpDef {
+    name: "QLinearMul",
+    eval: Some(|cx, i| eval(cx, i, |a, b| a * b)),
+    decompose: Some(|g, id| decompose(g, id, "Mul")),
+    ..BINARY
+};
 
 fn infer(cx: &mut InferCx<'_>) -> Result<(), OpError> {
     let dtype = cx.dtype(0)?;
@@ -62,4 +74,24 @@ fn eval(cx: &EvalCx<'_>, inputs: &[Option<View<'_>>], f: fn(f32, f32) -> f32) ->
     for_each_offset(b.shape(), &shape, |i| right.push(y[i]));
     let values = left.into_iter().zip(right).map(|(x, y)| (1, f(x, y)));
     Ok(vec![Target::new(operand(inputs, 6)?, zero(7))?.tensor(&shape, values)?])
+}
+
+/// Both operands as real numbers, the operation, rounding.
+fn decompose(graph: &mut Graph, id: NodeId, op: &str) -> Result<Vec<Option<ValueId>>, String> {
+    let mut s = Steps::new(graph, id)?;
+    let scales = [s.input(1)?, s.input(4)?, s.input(6)?];
+    let zeros = [2, 5, 7].map(|i| s.node.input(i));
+    if !scales.into_iter().chain(zeros.into_iter().flatten()).all(|v| s.is_single(v)) {
+        return Err("a scale or zero point is not of one element".into());
+    }
+    let (a, b) = (s.input(0)?, s.input(3)?);
+    let dtype = s.dtype(a);
+    let b_real = s.dequantised("right", b, scales[1], zeros[1])?;
+    let a_real = s.dequantised("left", a, scales[0], zeros[0])?;
+    let y = s.op("real", op, &[a_real, b_real], DType::F32);
+    let quantise = NodeBuilder::new(OpName::onnx("QuantizeLinear"));
+    let quantise = quantise.optional_inputs(vec![Some(y), Some(scales[2]), zeros[2]]);
+    // Without a zero point the result's type is to be said.
+    let quantise = if zeros[2].is_none() { quantise.attr("output_dtype", i64::from(dtype.onnx())) } else { quantise };
+    Ok(vec![Some(s.full("codes", quantise, dtype))])
 }

@@ -3,6 +3,7 @@
 mod qlinear_conv;
 mod qlinear_matmul;
 pub(crate) mod requantise;
+pub(crate) mod steps;
 
 use crate::def::OpDef;
 

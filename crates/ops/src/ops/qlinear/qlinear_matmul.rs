@@ -3,9 +3,12 @@
 
 use crate::floats::widen;
 use crate::ops::nn::matmul_integer::{less_columns, less_rows};
+use crate::ops::qlinear::qlinear_conv::inputs;
 use crate::ops::qlinear::requantise::Target;
+use crate::ops::qlinear::steps::Steps;
 use crate::product::{Product, infer};
 use crate::{EvalCx, OpDef, OpError, Param, TypeSet, operand};
+use planc_ir::{Graph, NodeId, ValueId};
 use planc_tensor::{DType, Tensor, View};
 
 /// The row of QLinearMatMul.
@@ -34,11 +37,12 @@ pub const OP: OpDef = OpDef {
         infer(cx, dtype, 0, 3)
     },
     eval: Some(eval),
+    decompose: Some(decompose),
     ..OpDef::NEW
 };
 
-fn eval(cx: &EvalCx<'_>, inputs: &[Option<View<'_>>]) -> Result<Vec<Tensor>, OpError> {
-    let at = |i: usize| operand(inputs, i);
+fn eval(cx: &EvalCx<'_>, given: &[Option<View<'_>>]) -> Result<Vec<Tensor>, OpError> {
+    let at = |i: usize| operand(given, i);
     let (a, b) = (at(0)?, at(3)?);
     let product = Product::new(a.shape(), b.shape(), |s| cx.reserve(DType::I64, s))?;
     let sums = product.run(&less_rows(a, Some(at(2)?))?, &less_columns(b, Some(at(5)?))?);
@@ -50,4 +54,19 @@ fn eval(cx: &EvalCx<'_>, inputs: &[Option<View<'_>>]) -> Result<Vec<Tensor>, OpE
     let factor = |i: usize| pick(&sa, i / product.n % product.m) * pick(&sb, i % product.n);
     let values = sums.into_iter().enumerate().map(|(i, v)| (v, factor(i)));
     Ok(vec![Target::new(at(6)?, at(7)?)?.tensor(&product.shape, values)?])
+}
+
+/// MatMulInteger, the factor that takes its sums to units of the result, rounding.
+fn decompose(graph: &mut Graph, id: NodeId) -> Result<Vec<Option<ValueId>>, String> {
+    let mut s = Steps::new(graph, id)?;
+    let [a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero] = inputs(&s)?;
+    if s.dtype(a_scale) != DType::F32 || s.rank(b_scale)? > 1 || s.rank(b)? < 2 {
+        return Err("scales of 16 bits or of several axes, or a vector".into());
+    }
+    let sums = s.op("sums", "MatMulInteger", &[a, b, a_zero, b_zero], DType::I32);
+    let product = s.scales("product", "Mul", a_scale, b_scale);
+    let factor = s.scales("factor", "Div", product, y_scale);
+    let real = s.real(sums);
+    let ratio = s.op("ratio", "Mul", &[real, factor], DType::F32);
+    Ok(vec![Some(s.requantise(ratio, y_zero))])
 }

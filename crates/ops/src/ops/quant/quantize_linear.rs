@@ -1,6 +1,6 @@
 //! QuantizeLinear: round(x / scale) + zero point, saturated; scales per tensor, per axis or per block.
 
-use crate::elementwise::lower_map_optional;
+use crate::elementwise::{lower_map_optional, scalar_of};
 use crate::quantise::{Granularity, QUANTISED, SCALED, broadcasts, check, type_attribute};
 use crate::scalar::{Rounding, Scalar, Wide, floats, from_numbers, int_range};
 use crate::{AttrDef, LowerCx, Lowered, OpDef, OpError, Param, TypeSet, operand};
@@ -93,10 +93,15 @@ fn lower(cx: &LowerCx<'_>) -> Lowered {
     if !broadcasts(cx) {
         return Lowered::Reference;
     }
+    let is_one = cx.constant(1).and_then(scalar_of).is_some_and(|n| n.as_f64() == 1.0);
     lower_map_optional(cx, |b, regs| {
         let (x, scale) = (regs.first().copied()??, regs.get(1).copied()??);
-        let (x, scale) = (b.cast(precision, x), b.cast(precision, scale));
-        let y = b.binary(BinOp::Div, x, scale);
+        let mut y = b.cast(precision, x);
+        // Operators that requantise divide before, together with other factors.
+        if !is_one {
+            let scale = b.cast(precision, scale);
+            y = b.binary(BinOp::Div, y, scale);
+        }
         let y = b.cast(DType::F32, y);
         let mut y = b.unary(UnOp::Round, y);
         if let Some(zero) = regs.get(2).copied().flatten() {
