@@ -4,6 +4,7 @@
 //! it holds no path, time or fact about the host.
 
 pub mod passes;
+mod precision;
 
 use crate::args::values::{NamedShape, ShapeList};
 use crate::args::verbs::Compilation;
@@ -17,6 +18,7 @@ use planc_lower::Decision;
 use planc_onnx::{Imported, Metadata};
 use planc_plan::container::{SectionKind, Writer};
 use planc_tensor::Dim;
+use precision::{Calibration, Precision};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -58,6 +60,7 @@ pub struct Options {
     max_memory: Option<usize>,
     exact_conv: bool,
     ranges: Vec<ShapeList>,
+    precision: Precision,
 }
 
 impl Options {
@@ -76,6 +79,7 @@ impl Options {
             max_memory: flags.max_memory,
             exact_conv: flags.exact_conv,
             ranges: [&flags.min_shapes, &flags.opt_shapes, &flags.max_shapes].into_iter().flatten().cloned().collect(),
+            precision: Precision::new(flags)?,
         };
         let listed = flags.shapes.iter().flat_map(|l| &l.0);
         for NamedShape { name, shape } in flags.shape.iter().chain(listed) {
@@ -99,6 +103,16 @@ impl Options {
         options.disabled.sort();
         options.disabled.dedup();
         Ok(options)
+    }
+
+    /// The same in f32.
+    pub fn in_f32(&self) -> Options {
+        Options { precision: Precision::F32, ..self.clone() }
+    }
+
+    /// Bytes that one value may have, where the user said so.
+    pub fn max_memory(&self) -> Option<usize> {
+        self.max_memory
     }
 
     /// What the backend is asked for.
@@ -151,6 +165,8 @@ pub struct Model {
     pub metadata: Metadata,
     /// Things a user may want to know about.
     pub warnings: Vec<String>,
+    /// What it is quantised by.
+    calibration: Option<Calibration>,
     /// What the passes did.
     pub passes: Passes,
     /// Stages so far.
@@ -162,6 +178,7 @@ pub struct Model {
 /// # Errors
 /// Everything that is wrong with it, or not supported.
 pub fn import(path: &Path, options: &Options, progress: &Progress) -> Result<Model, CliError> {
+    let calibration = options.precision.calibration(path, options, progress)?;
     progress.stage("importing");
     let started = Instant::now();
     let mut onnx = planc_onnx::Options { folder: None, shapes: options.shapes.clone(), dims: options.dims.clone() };
@@ -172,7 +189,7 @@ pub fn import(path: &Path, options: &Options, progress: &Progress) -> Result<Mod
     let Imported { graph, metadata, warnings } =
         planc_onnx::import_file(path, &onnx).map_err(|e| CliError::from(e).reading(path))?;
     let stages = vec![Stage { stage: "import", ms: ms(started.elapsed()) }];
-    Ok(Model { graph, metadata, warnings, passes: Passes::default(), stages })
+    Ok(Model { graph, metadata, warnings, calibration, passes: Passes::default(), stages })
 }
 
 /// The shapes under which all of `ranges` are possible: extents that are the same in all stay fixed, others are free.
@@ -208,7 +225,8 @@ pub fn optimise(
 ) -> Result<(), CliError> {
     progress.stage("optimising");
     let started = Instant::now();
-    model.passes = passes::run(&mut model.graph, options, stop_after)?;
+    let quantise = model.calibration.as_ref().map(|c| c.quantise.clone());
+    model.passes = passes::run(&mut model.graph, options, quantise, stop_after)?;
     model.stages.push(Stage { stage: "passes", ms: ms(started.elapsed()) });
     Ok(())
 }
@@ -244,13 +262,34 @@ pub fn compile(path: &Path, options: &Options, progress: &Progress) -> Result<Bu
             "model_version": m.model_version,
         },
         "flags": options.provenance(),
+        "precision": options.precision.provenance(model.calibration.as_ref()),
         "passes": model.passes.names(),
     });
     Ok(Built { model, compiled, provenance })
 }
 
+/// A plan of an optimised graph that is not written to a file.
+///
+/// # Errors
+/// Those of the backend.
+pub fn in_memory(graph: &Graph, options: &Options) -> Result<planc_runtime::Plan, CliError> {
+    let compiled = planc_cpu::compile(graph, &options.backend())?;
+    let mut writer = Writer::new();
+    writer.add(SectionKind::Manifest, compiled.lowered.manifest.encode())?;
+    writer.add(SectionKind::Decisions, b"{}".to_vec())?;
+    writer.add(SectionKind::Provenance, b"{}".to_vec())?;
+    for (target, code) in compiled.code {
+        writer.add(SectionKind::Code(target), code)?;
+    }
+    writer.add_weights(compiled.lowered.weights)?;
+    Ok(planc_runtime::Plan::from_bytes(&writer.to_bytes()?, planc_runtime::OpenOptions::default())?)
+}
+
 /// BLAKE3 of a file.
-fn digest(path: &Path) -> Result<String, CliError> {
+///
+/// # Errors
+/// When it cannot be read.
+pub fn digest(path: &Path) -> Result<String, CliError> {
     Ok(blake3::hash(crate::io::open(path)?.as_slice()).to_hex().to_string())
 }
 
@@ -278,7 +317,8 @@ impl Built {
         let decisions = json!({
             "passes": self.model.passes.runs,
             "declined": self.model.passes.declined,
-            "steps": self.compiled.lowered.decisions,
+            "quantised": self.model.passes.quantised,
+            "steps": self.model.passes.decided.iter().chain(&self.compiled.lowered.decisions).collect::<Vec<_>>(),
         });
         let mut writer = Writer::new();
         writer.add(SectionKind::Manifest, self.compiled.lowered.manifest.encode())?;

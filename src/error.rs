@@ -6,7 +6,7 @@
 use planc_onnx::{Category, ImportError};
 use planc_ops::{ErrorKind, NodeError};
 use planc_plan::container::{ErrorClass, FormatError, WriteError};
-use planc_runtime::{OpenError, RunError, map::MapError};
+use planc_runtime::{OpenError, RunError, SessionError, map::MapError};
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
 use std::path::Path;
@@ -110,6 +110,10 @@ faults! {
     Memory = "E0812", Limit;
     /// A file of an earlier measurement cannot be used.
     Baseline = "E0821", Invalid;
+    /// A calibration that cannot be used.
+    Calibration = "E0831", Invalid;
+    /// A file of labels that cannot be used.
+    Labels = "E0832", Invalid;
     /// A bug in planc.
     Internal = "E0990", Internal;
 }
@@ -345,6 +349,15 @@ impl From<OpenError> for CliError {
             OpenError::Manifest(_) | OpenError::Code { .. } | OpenError::Device { .. } => {
                 CliError::new(Fault::PlanMalformed, e.to_string())
             }
+        }
+    }
+}
+
+impl From<SessionError> for CliError {
+    fn from(e: SessionError) -> CliError {
+        match e {
+            SessionError::Threads(_) => CliError::new(Fault::Resources, e.to_string()),
+            SessionError::Device(_) => CliError::new(Fault::Machine, e.to_string()),
         }
     }
 }

@@ -28,6 +28,11 @@ fn kib_line(file: &str, key: &str) -> Option<u64> {
     line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
+/// Processors that threads can run on at once.
+pub fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// Milliseconds of a duration, as all reports give them.
 pub fn ms(d: Duration) -> f64 {
     d.as_nanos() as f64 / 1e6

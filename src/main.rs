@@ -4,6 +4,7 @@
 //! becomes "internal error" with exit code 70; a closed stdout ends the process quietly.
 
 mod args;
+mod calibration;
 mod commands;
 mod driver;
 mod error;

@@ -10,7 +10,7 @@ use crate::report::{self, Progress};
 use planc_kernels::isa::Tier;
 use planc_plan::container::{MAGIC, SectionKind};
 use planc_runtime::cuda::{Driver, LibCuda};
-use planc_runtime::{OpenOptions, Plan, Session, SessionError, SessionOptions};
+use planc_runtime::{OpenOptions, Plan, Session, SessionOptions};
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
@@ -150,10 +150,7 @@ fn session(
         None => Session::new(plan.clone(), options, reference),
         Some(driver) => Session::on_device(plan.clone(), options, reference, driver),
     };
-    session.map_err(|e| match e {
-        SessionError::Threads(_) => CliError::new(Fault::Resources, e.to_string()),
-        SessionError::Device(_) => CliError::new(Fault::Machine, e.to_string()),
-    })
+    session.map_err(CliError::from)
 }
 
 /// Whether the plan holds native code.

@@ -43,6 +43,10 @@ pub enum Command {
     Verify(verbs::Verify),
     /// Show the decisions behind a plan and their reasons
     Explain(verbs::Explain),
+    /// Measure the ranges of a model's values on samples, for --precision int8
+    Calibrate(verbs::Calibrate),
+    /// Compare the results of a plan with those of its model in f32
+    Accuracy(verbs::Accuracy),
     /// List the operators that are supported
     Ops(verbs::Ops),
     /// List the passes in their order

@@ -117,12 +117,59 @@ pub fn threads(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|n| (1..=1024).contains(n)).ok_or_else(|| "expected a number from 1 to 1024".into())
 }
 
+/// Parses a number of 1 or more.
+///
+/// # Errors
+/// One sentence.
+pub fn count(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|n| *n > 0).ok_or_else(|| "expected a number, 1 or more".into())
+}
+
 /// Parses a non-negative, finite number.
 ///
 /// # Errors
 /// One sentence.
 pub fn amount(text: &str) -> Result<f64, String> {
     text.parse().ok().filter(|v: &f64| v.is_finite() && *v >= 0.0).ok_or_else(|| "expected a number, 0 or more".into())
+}
+
+/// A quality of results, and how good it has to be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Budget {
+    /// What is measured.
+    pub metric: Metric,
+    /// The worst that will do.
+    pub value: f64,
+}
+
+/// What is measured of results against those in f32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Metric {
+    /// Signal over quantisation noise in decibels, at least.
+    SqnrDb,
+    /// Cosine of the angle, at least.
+    Cosine,
+    /// Largest difference, at most.
+    MaxAbs,
+    /// Points of top-1 accuracy lost, at most.
+    Top1,
+}
+
+/// Parses `sqnr_db=30`, `cosine=0.99`, `max_abs=0.1` or `top1=0.5`.
+///
+/// # Errors
+/// One sentence.
+pub fn budget(text: &str) -> Result<Budget, String> {
+    let (name, value) = pair(text, '=', "METRIC=V")?;
+    let metric = match name.as_str() {
+        "sqnr_db" => Metric::SqnrDb,
+        "cosine" => Metric::Cosine,
+        "max_abs" => Metric::MaxAbs,
+        "top1" => Metric::Top1,
+        _ => return Err(format!("no metric {name:?}: they are sqnr_db, cosine, max_abs, top1")),
+    };
+    let value = value.parse().ok().filter(|v: &f64| v.is_finite()).ok_or("expected a number after the metric")?;
+    Ok(Budget { metric, value })
 }
 
 /// Name and value around the last `separator`, as names may have it too.

@@ -1,6 +1,7 @@
 //! The arguments of each verb.
 
-use super::values::{self, FileList, NamedDim, NamedFile, NamedShape, ShapeList};
+use super::values::{self, Budget, FileList, NamedDim, NamedFile, NamedShape, ShapeList};
+use crate::calibration::table::Method;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
@@ -29,6 +30,20 @@ pub struct Compilation {
     /// Bytes that one value may have at most, such as 512M
     #[arg(long, value_name = "SIZE", value_parser = values::size)]
     pub max_memory: Option<usize>,
+    /// What to compute in; int8 needs --calib
+    #[arg(long, value_name = "NAME")]
+    pub precision: Option<Precision>,
+    /// Calibration: a table that `planc calibrate` wrote, or a folder of samples
+    #[arg(long, value_name = "TABLE|DIR")]
+    pub calib: Option<PathBuf>,
+    /// How ranges are chosen from samples: minmax, percentile:P
+    #[arg(long, value_name = "METHOD", value_parser = Method::parse)]
+    pub calib_method: Option<Method>,
+    /// Keep layers in f32 whose name, or that of their result, is like this
+    #[arg(long, value_name = "GLOB")]
+    pub keep_f32: Vec<String>,
+    #[arg(long, hide = true)]
+    pub int8: bool,
     #[arg(long = "minShapes", hide = true, value_parser = values::shape_list)]
     pub min_shapes: Option<ShapeList>,
     #[arg(long = "optShapes", hide = true, value_parser = values::shape_list)]
@@ -37,6 +52,15 @@ pub struct Compilation {
     pub max_shapes: Option<ShapeList>,
     #[arg(long = "shapes", hide = true, value_parser = values::shape_list)]
     pub shapes: Option<ShapeList>,
+}
+
+/// A precision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Precision {
+    /// As the model says.
+    F32,
+    /// 8-bit integers where there are kernels over them.
+    Int8,
 }
 
 /// A plan or model, also under trtexec's names.
@@ -216,6 +240,71 @@ pub struct Bench {
     pub warm_up: Option<f64>,
     #[arg(long = "exportProfile", hide = true, conflicts_with = "profile")]
     pub export_profile: Option<PathBuf>,
+}
+
+/// `planc calibrate`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  planc calibrate model.onnx --data samples/ -o model.calib\n  planc calibrate \
+                        model.onnx --data images.npy --samples 200 --calib-method percentile:99.99 -o model.calib\n  \
+                        planc compile model.onnx --precision int8 --calib model.calib -o model.plan")]
+pub struct Calibrate {
+    /// ONNX model
+    #[arg(value_name = "MODEL")]
+    pub model: PathBuf,
+    /// Samples: a folder for each, or files; see docs/quantization.md
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+    /// File to write; without it the model's name with the extension .calib, which must not exist
+    #[arg(short, long, value_name = "TABLE")]
+    pub output: Option<PathBuf>,
+    /// Use so many samples at most
+    #[arg(long, value_name = "N", value_parser = values::count)]
+    pub samples: Option<usize>,
+    /// Threads of one inference; the table does not depend on it
+    #[arg(long, value_name = "N", default_value = "1", value_parser = values::threads)]
+    pub threads: usize,
+    /// Overwrite an output that was not named by -o
+    #[arg(long)]
+    pub force: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub compilation: Compilation,
+}
+
+/// `planc accuracy`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  planc accuracy model.onnx model.plan --data samples/\n  planc accuracy model.onnx \
+                        model.plan --data images.npy --labels labels.txt --max-error top1=0.5 --max-error sqnr_db=20"
+)]
+pub struct Accuracy {
+    /// ONNX model, which is run in f32
+    #[arg(value_name = "MODEL")]
+    pub model: PathBuf,
+    /// Plan of the same model
+    #[arg(value_name = "PLAN")]
+    pub plan: PathBuf,
+    /// Samples, as `planc calibrate` takes them
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+    /// The right classes, in the order of the samples: .npy, or text with one number in a line
+    #[arg(long, value_name = "FILE")]
+    pub labels: Option<PathBuf>,
+    /// Use so many samples at most
+    #[arg(long, value_name = "N", value_parser = values::count)]
+    pub samples: Option<usize>,
+    /// Exit with 1 when an output is worse: sqnr_db=V, cosine=V (at least), max_abs=V, top1=POINTS (at most)
+    #[arg(long, value_name = "METRIC=V", value_parser = values::budget)]
+    pub max_error: Vec<Budget>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub execution: Execution,
+    #[command(flatten)]
+    pub compilation: Compilation,
 }
 
 /// `planc check`.

@@ -1,6 +1,8 @@
 //! The verbs, one file each.
 
+mod accuracy;
 mod bench;
+mod calibrate;
 mod check;
 mod compile;
 mod completions;
@@ -30,6 +32,8 @@ pub fn run(cli: Cli) -> Outcome {
         Command::Diff(args) => diff::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Calibrate(args) => calibrate::run(&args),
+        Command::Accuracy(args) => accuracy::run(&args),
         Command::Ops(args) => ops::run(&args),
         Command::Passes(args) => passes::run(&args),
         Command::Targets(args) => targets::run(&args),

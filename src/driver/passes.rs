@@ -3,8 +3,10 @@
 use super::Options;
 use crate::error::{CliError, Fault};
 use planc_ir::Graph;
-use planc_passes::{PIPELINE, PassError, PassOptions, run_pipeline};
+use planc_lower::Decision;
+use planc_passes::{PIPELINE, PassError, PassOptions, Quantise, run_pipeline};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// One run of a pass.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,6 +37,25 @@ pub struct Passes {
     pub runs: Vec<Ran>,
     /// What was not done.
     pub declined: Vec<Declined>,
+    /// What was chosen for nodes; printed with the choices of the backend.
+    #[serde(skip)]
+    pub decided: Vec<Decision>,
+    /// Values that are rounded to codes.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub quantised: Vec<Quantised>,
+}
+
+/// A value that is rounded to codes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Quantised {
+    /// The value in f32.
+    pub value: String,
+    /// The value of codes.
+    pub codes: String,
+    /// What a code more or less is.
+    pub scale: f32,
+    /// The code of 0.
+    pub zero_point: i64,
 }
 
 impl Passes {
@@ -66,11 +87,22 @@ pub fn list() -> Vec<Listed> {
     PIPELINE.iter().map(|p| Listed { name: p.name, summary: p.summary, because: p.because, level: p.level }).collect()
 }
 
+/// The pass after which values have the names that calibrations give them.
+pub fn before_quantize() -> &'static str {
+    let at = PIPELINE.iter().position(|p| p.name == "quantize").unwrap_or(1);
+    PIPELINE[at.saturating_sub(1)].name
+}
+
 /// Runs the pipeline, up to and with `stop_after`.
 ///
 /// # Errors
 /// When a pass that is named does not exist, a node turns out to be wrong, or a pass breaks the graph.
-pub fn run(graph: &mut Graph, options: &Options, stop_after: Option<&str>) -> Result<Passes, CliError> {
+pub fn run(
+    graph: &mut Graph,
+    options: &Options,
+    quantise: Option<Arc<Quantise>>,
+    stop_after: Option<&str>,
+) -> Result<Passes, CliError> {
     let defaults = PassOptions::default();
     let budget = options.max_memory.unwrap_or(usize::MAX).min(defaults.memory_budget);
     let options = PassOptions {
@@ -79,14 +111,26 @@ pub fn run(graph: &mut Graph, options: &Options, stop_after: Option<&str>) -> Re
         opt_level: options.level,
         memory_budget: budget,
         supports: planc_cpu::supports,
+        quantise,
         ..defaults
     };
     let report = run_pipeline(graph, &options)?;
     let ran = |r: &planc_passes::PassRun| Ran { pass: r.pass.into(), round: r.round, changes: r.changes };
     let declined =
         |d: &planc_passes::Decline| Declined { pass: d.pass.into(), node: d.node.clone(), reason: d.reason.clone() };
-    let runs = report.runs.iter().map(ran).collect();
-    Ok(Passes { runs, declined: report.declines.iter().map(declined).collect() })
+    let decided = |d: planc_passes::Decision| Decision { node: d.node, op: d.op, choice: d.choice, reason: d.reason };
+    let quantised = |q: planc_passes::QuantisedValue| Quantised {
+        value: q.value,
+        codes: q.codes,
+        scale: q.scale,
+        zero_point: q.zero,
+    };
+    Ok(Passes {
+        runs: report.runs.iter().map(ran).collect(),
+        declined: report.declines.iter().map(declined).collect(),
+        decided: report.decisions.into_iter().map(decided).collect(),
+        quantised: report.quantised.into_iter().map(quantised).collect(),
+    })
 }
 
 impl From<PassError> for CliError {

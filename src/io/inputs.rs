@@ -106,7 +106,7 @@ fn unreadable(path: &Path, what: &str) -> CliError {
 }
 
 /// One input from a file.
-fn one(decl: &ValueDecl, path: &Path) -> Result<Tensor, CliError> {
+pub(super) fn one(decl: &ValueDecl, path: &Path) -> Result<Tensor, CliError> {
     let bytes = super::open(path)?;
     let fail = |what: String| unreadable(path, &what).at("input", decl.name.clone());
     let only = |mut list: Vec<(String, Tensor)>| {
@@ -132,7 +132,11 @@ fn names_input(name: &str, decl: &ValueDecl) -> bool {
 }
 
 /// Inputs from a folder, or from a file that holds several; whether they were `.pb` files.
-fn many(decls: &[&ValueDecl], path: &Path, found: &mut [Option<(Tensor, String)>]) -> Result<bool, CliError> {
+pub(super) fn many(
+    decls: &[&ValueDecl],
+    path: &Path,
+    found: &mut [Option<(Tensor, String)>],
+) -> Result<bool, CliError> {
     let kind = std::fs::metadata(path).map_err(|e| unreadable(path, &super::system(&e)))?;
     if !kind.is_dir() {
         archive(decls, path, found)?;
@@ -253,7 +257,7 @@ fn raw(decl: &ValueDecl, bytes: Bytes) -> Result<Tensor, String> {
 }
 
 /// Checks a tensor against the declaration of its input.
-fn fits(decl: &ValueDecl, tensor: &Tensor, from: &str, bound: &mut Bound) -> Result<(), CliError> {
+pub(super) fn fits(decl: &ValueDecl, tensor: &Tensor, from: &str, bound: &mut Bound) -> Result<(), CliError> {
     let both =
         || format!("input {:?}: {from} holds {}, the model takes {}", decl.name, type_text(tensor), decl_text(decl));
     let error = |fault, message: String| CliError::new(fault, message).at("input", decl.name.clone());

@@ -7,6 +7,7 @@ pub mod inputs;
 pub mod npy;
 pub mod outputs;
 pub mod random;
+pub mod samples;
 
 use crate::error::{CliError, Fault};
 use planc_tensor::{Bytes, Tensor};

@@ -130,6 +130,11 @@ impl Progress {
     pub fn stage(&self, name: &str) {
         self.0.set_message(name.to_string());
     }
+
+    /// Names what is done, and how much of it.
+    pub fn share(&self, name: &str, done: usize, of: usize) {
+        self.0.set_message(format!("{name} {done}/{of}"));
+    }
 }
 
 impl Drop for Progress {

@@ -5,7 +5,9 @@ use crate::planc;
 #[test]
 fn help() {
     let mut all = planc(["--help"]).ok();
-    for verb in ["compile", "run", "bench", "check", "inspect", "diff", "verify", "explain", "ops"] {
+    for verb in
+        ["compile", "run", "bench", "check", "inspect", "diff", "verify", "explain", "calibrate", "accuracy", "ops"]
+    {
         all += &format!("\n$ planc {verb} -h\n{}", planc([verb, "-h"]).ok());
     }
     insta::assert_snapshot!(all);

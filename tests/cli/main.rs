@@ -6,6 +6,7 @@ mod errors;
 mod help;
 mod models;
 mod plans;
+mod quantise;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -5,7 +5,7 @@ use crate::code;
 use crate::cuda::DeviceFrame;
 use crate::error::RunError;
 use crate::plan::Weight;
-use crate::session::{Profile, Session, StepTime, Workspace};
+use crate::session::{Observer, Profile, Session, StepTime, Workspace};
 use crate::symbols::Symbols;
 use planc_kernels::dispatch::{self, Cx, Operand, Output};
 use planc_kir::{Expr, Kernel};
@@ -19,6 +19,7 @@ use std::time::Instant;
 pub(crate) struct Run<'s> {
     pub(crate) session: &'s Session,
     profile: Option<&'s Mutex<Profile>>,
+    observer: Option<Observer<'s>>,
 }
 
 /// The bytes of a value that exists.
@@ -81,8 +82,12 @@ impl Arena {
 }
 
 impl<'s> Run<'s> {
-    pub(crate) fn new(session: &'s Session, profile: Option<&'s Mutex<Profile>>) -> Run<'s> {
-        Run { session, profile }
+    pub(crate) fn new(
+        session: &'s Session,
+        profile: Option<&'s Mutex<Profile>>,
+        observer: Option<Observer<'s>>,
+    ) -> Run<'s> {
+        Run { session, profile, observer }
     }
 
     /// Runs the model on the caller's inputs.
@@ -179,6 +184,12 @@ impl<'a> Frame<'a> {
                 let shape = first.map_or(vec![], |s| s.shape.to_vec());
                 let mut profile = profile.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                 profile.push(StepTime { step: step.name.clone(), kind: kind(&step.action), shape, time });
+            }
+            if let Some(observer) = self.run.observer.filter(|_| self.index == 0) {
+                for v in step.outputs.iter().flatten() {
+                    let o = self.operand(*v);
+                    observer(self.decl(*v), o.shape, o.bytes);
+                }
             }
             for v in &self.run.session.plan.prepared(self.index).released[at] {
                 let slot = &mut self.slots[*v as usize];

@@ -24,4 +24,4 @@ mod symbols;
 
 pub use error::{OpenError, RunError, SessionError};
 pub use plan::{OpenOptions, Plan};
-pub use session::{NoReference, Profile, ReferenceOps, Session, SessionOptions, StepTime};
+pub use session::{NoReference, Observer, Profile, ReferenceOps, Session, SessionOptions, StepTime};

@@ -11,6 +11,7 @@ use crate::symbols::Symbols;
 use planc_kernels::dispatch::Scratch;
 use planc_kernels::isa::{Isa, Tier};
 use planc_kir::Reference;
+use planc_plan::program::ValueDecl;
 use planc_tensor::{AlignedBuf, Tensor, View};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -68,6 +69,10 @@ pub struct StepTime {
 
 /// The steps of a run, in order; steps of control-flow bodies follow each other inside their step's time.
 pub type Profile = Vec<StepTime>;
+
+/// Is shown a value: what the plan says about it, its extents in this run, and its bytes in the layout of the plan
+/// (none for strings, and for what only a device has).
+pub type Observer<'o> = &'o dyn Fn(&ValueDecl, &[usize], &[u8]);
 
 /// Memory that runs reuse.
 #[derive(Default)]
@@ -158,7 +163,7 @@ impl Session {
     /// # Errors
     /// When the inputs do not fit the plan, a step refuses its values, or memory runs out.
     pub fn run(&self, inputs: &[View<'_>]) -> Result<Vec<Tensor>, RunError> {
-        Run::new(self, None).main(inputs)
+        Run::new(self, None, None).main(inputs)
     }
 
     /// As [`Session::run`], and how long each step took.
@@ -167,8 +172,16 @@ impl Session {
     /// As [`Session::run`].
     pub fn run_profiled(&self, inputs: &[View<'_>]) -> Result<(Vec<Tensor>, Profile), RunError> {
         let profile = Mutex::default();
-        let outputs = Run::new(self, Some(&profile)).main(inputs)?;
+        let outputs = Run::new(self, Some(&profile), None).main(inputs)?;
         Ok((outputs, profile.into_inner().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    /// As [`Session::run`], showing `observer` the results of each step of the model's own program.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn run_observed(&self, inputs: &[View<'_>], observer: Observer<'_>) -> Result<Vec<Tensor>, RunError> {
+        Run::new(self, None, Some(observer)).main(inputs)
     }
 
     pub(crate) fn take_workspace(&self) -> Workspace {
