@@ -9,7 +9,6 @@ use crate::error::{CliError, Exit, Fault};
 use crate::io::{self, inputs};
 use crate::machine::{self, ms};
 use crate::{report, source};
-use planc_plan::program::ValueDecl;
 use planc_runtime::Session;
 use planc_tensor::{Tensor, View};
 use serde::Serialize;
@@ -83,14 +82,13 @@ const MAX_ITERATIONS: usize = 10_000_000;
 pub fn run(args: &Bench) -> Outcome {
     let path = args.subject.file();
     let (opened, session) = source::ready(&path, &args.compilation, &args.execution, args.json)?;
-    let decls: Vec<&ValueDecl> = opened.plan.inputs().collect();
     let load_ms = opened.load_ms;
     let mut flags = args.inputs.clone();
     // Times rarely depend on values: made-up inputs do where none are given.
     if flags.inputs.is_none() && flags.input.is_empty() && flags.load_inputs.is_none() {
         flags.random.get_or_insert(1);
     }
-    let given = inputs::collect(&decls, &flags)?;
+    let given = inputs::collect(&inputs::ports(&opened.plan), &flags)?;
     let views: Vec<View<'_>> = given.tensors.iter().map(Tensor::view).collect();
     let baseline = args.baseline.as_deref().map(baseline).transpose()?;
 

@@ -2,13 +2,13 @@
 
 use crate::Outcome;
 use crate::args::verbs::Run;
-use crate::error::{CliError, Exit};
+use crate::error::{CliError, Exit, Fault};
 use crate::io::compare::{self, Compared};
 use crate::io::{inputs, outputs};
 use crate::machine::ms;
 use crate::{report, source};
-use planc_plan::program::ValueDecl;
-use planc_tensor::{DType, Tensor, View};
+use planc_plan::program::PackedType;
+use planc_tensor::{DType, Tensor, Value, View, unpack};
 use serde::Serialize;
 use std::time::Instant;
 
@@ -38,13 +38,17 @@ struct Report {
 pub fn run(args: &Run) -> Outcome {
     let path = args.subject.file();
     let (opened, session) = source::ready(&path, &args.compilation, &args.execution, args.json)?;
-    let decls: Vec<&ValueDecl> = opened.plan.inputs().collect();
-    let given = inputs::collect(&decls, &args.inputs)?;
+    let given = inputs::collect(&inputs::ports(&opened.plan), &args.inputs)?;
     let views: Vec<View<'_>> = given.tensors.iter().map(Tensor::view).collect();
     let started = Instant::now();
     let results = session.run(&views)?;
     let run_ms = ms(started.elapsed());
-    let named: Vec<(String, Tensor)> = opened.plan.outputs().map(|d| d.name.clone()).zip(results).collect();
+    let value = |(t, packed): (Tensor, Option<&PackedType>)| match packed {
+        Some(_) => unpack(t.view()).map_err(|e| CliError::new(Fault::Step, e.to_string())),
+        None => Ok(Value::Tensor(t)),
+    };
+    let values = results.into_iter().zip(opened.plan.packed_outputs()).map(value).collect::<Result<Vec<_>, _>>()?;
+    let named: Vec<(String, Value)> = opened.plan.outputs().map(|d| d.name.clone()).zip(values).collect();
     if let Some(folder) = &args.outputs {
         outputs::write(folder, &named, given.as_pb)?;
     }
@@ -52,10 +56,13 @@ pub fn run(args: &Run) -> Outcome {
         args.reference.as_ref().map(|f| compare::with_folder(f, &named, args.rtol, args.atol)).transpose()?;
     let failed = compared.iter().flatten().any(|c| !c.ok);
     if args.json {
-        let output = |(name, t): &(String, Tensor)| Output {
-            name: name.clone(),
-            dtype: t.dtype().name(),
-            shape: t.shape().to_vec(),
+        let output = |(name, v): &(String, Value)| {
+            let (dtype, shape) = match v {
+                Value::Tensor(t) => (t.dtype().name(), t.shape().to_vec()),
+                Value::Sequence(list) => ("sequence", vec![list.len()]),
+                Value::Optional(v) => ("optional", vec![usize::from(v.is_some())]),
+            };
+            Output { name: name.clone(), dtype, shape }
         };
         report::print_json(&Report {
             outputs: named.iter().map(output).collect(),
@@ -74,8 +81,9 @@ pub fn run(args: &Run) -> Outcome {
 }
 
 /// Prints the outputs as a table.
-fn show(outputs: &[(String, Tensor)], compared: Option<&[Compared]>) -> Result<(), CliError> {
-    let rows = outputs.iter().map(|(name, t)| vec![name.clone(), crate::io::type_text(t), preview(t)]);
+fn show(outputs: &[(String, Value)], compared: Option<&[Compared]>) -> Result<(), CliError> {
+    let first = |v: &Value| if let Value::Tensor(t) = v { preview(t) } else { String::new() };
+    let rows = outputs.iter().map(|(name, v)| vec![name.clone(), crate::io::value_text(v), first(v)]);
     report::print(&report::table(&["output", "type", "first elements"], rows))?;
     if let Some(compared) = compared {
         let rows = compared.iter().map(|c| {

@@ -1,8 +1,9 @@
 //! Comparing outputs with expected ones, as ONNX's test runner does: |got - want| <= atol + rtol * |want|.
 
-use super::{file_name, npy, type_text};
+use super::{file_name, npy, type_text, value_text};
 use crate::error::{CliError, Fault};
-use planc_tensor::{DType, Tensor, View, bf16, f16};
+use planc_onnx::data::{self, Kind};
+use planc_tensor::{DType, Tensor, Value, View, bf16, f16};
 use serde::Serialize;
 use std::path::Path;
 
@@ -30,26 +31,61 @@ pub struct Compared {
 /// When a file is missing or cannot be read.
 pub fn with_folder(
     folder: &Path,
-    outputs: &[(String, Tensor)],
+    outputs: &[(String, Value)],
     rtol: f64,
     atol: f64,
 ) -> Result<Vec<Compared>, CliError> {
-    let one = |(k, (name, got)): (usize, &(String, Tensor))| {
+    let one = |(k, (name, got)): (usize, &(String, Value))| {
         let (pb, npy) = (folder.join(format!("output_{k}.pb")), folder.join(format!("{}.npy", file_name(name))));
         let fail = |path: &Path, what: &str| {
             CliError::new(Fault::TensorFile, format!("cannot read {}: {what}", path.display())).file(path)
         };
+        let (kind, dtype) = match got {
+            Value::Tensor(t) => (Kind::Tensor, Some(t.dtype())),
+            Value::Sequence(_) => (Kind::Sequence, None),
+            Value::Optional(_) => (Kind::Optional, None),
+        };
         let want = if pb.exists() {
-            planc_onnx::data::read_tensor(&super::open(&pb)?).map_err(|e| fail(&pb, &e.to_string()))?
-        } else if npy.exists() {
-            npy::parse(&super::open(&npy)?, Some(got.dtype())).map_err(|e| fail(&npy, &e))?
+            data::read(&super::open(&pb)?, kind).map_err(|e| fail(&pb, &e.to_string()))?
+        } else if npy.exists() && dtype.is_some() {
+            Value::Tensor(npy::parse(&super::open(&npy)?, dtype).map_err(|e| fail(&npy, &e))?)
         } else {
             let what = format!("output {name:?}: there is neither {} nor {}", pb.display(), npy.display());
             return Err(CliError::new(Fault::TensorFile, what).at("output", name.clone()));
         };
-        Ok(tensors(name, got, &want, rtol, atol))
+        Ok(values(name, got, &want, rtol, atol))
     };
     outputs.iter().enumerate().map(one).collect()
+}
+
+/// Compares two values: tensors by their elements, others part by part, of which the worst counts.
+fn values(name: &str, got: &Value, want: &Value, rtol: f64, atol: f64) -> Compared {
+    let different = || Compared {
+        name: name.into(),
+        ok: false,
+        max_abs: 0.0,
+        relative: 0.0,
+        wrong: 0,
+        fault: Some(format!("it is {}, expected {}", value_text(got), value_text(want))),
+    };
+    match (got, want) {
+        (Value::Tensor(g), Value::Tensor(w)) => tensors(name, g, w, rtol, atol),
+        (Value::Sequence(g), Value::Sequence(w)) if g.len() == w.len() => {
+            let parts = g.iter().zip(w).map(|(g, w)| values(name, g, w, rtol, atol));
+            let none = Compared { name: name.into(), ok: true, max_abs: 0.0, relative: 0.0, wrong: 0, fault: None };
+            parts.fold(none, |a, b| Compared {
+                ok: a.ok && b.ok,
+                max_abs: a.max_abs.max(b.max_abs),
+                relative: a.relative.max(b.relative),
+                wrong: a.wrong + b.wrong,
+                fault: a.fault.or(b.fault),
+                name: a.name,
+            })
+        }
+        (Value::Optional(Some(g)), Value::Optional(Some(w))) => values(name, g, w, rtol, atol),
+        _ if got == want => tensors(name, &Tensor::scalar(true), &Tensor::scalar(true), rtol, atol),
+        _ => different(),
+    }
 }
 
 /// Compares two tensors.

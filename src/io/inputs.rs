@@ -7,8 +7,10 @@ use super::{file_name, npy, random, type_text};
 use crate::args::verbs::Inputs;
 use crate::error::{CliError, Fault};
 use crate::report;
-use planc_plan::program::ValueDecl;
-use planc_tensor::{Bytes, DType, Dim, Tensor};
+use planc_onnx::data;
+use planc_plan::program::{Level, PackedType, ValueDecl};
+use planc_runtime::Plan;
+use planc_tensor::{Bytes, DType, Dim, Tensor, pack};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -25,21 +27,36 @@ pub struct Given {
 /// Values of the free dims' names.
 pub type Bound = BTreeMap<String, i64>;
 
-/// Collects the inputs that `flags` name for `decls`.
+/// An input as the plan declares it.
+pub struct Port<'p> {
+    /// The value.
+    pub decl: &'p ValueDecl,
+    /// What it is, where it is no tensor.
+    pub packed: Option<&'p PackedType>,
+}
+
+/// The inputs of a plan.
+pub fn ports(plan: &Plan) -> Vec<Port<'_>> {
+    plan.inputs().zip(plan.packed_inputs()).map(|(decl, packed)| Port { decl, packed }).collect()
+}
+
+/// Collects the inputs that `flags` name for `ports`.
 ///
 /// # Errors
 /// When a file cannot be read, an input is missing, unknown, or does not fit.
-pub fn collect(decls: &[&ValueDecl], flags: &Inputs) -> Result<Given, CliError> {
+pub fn collect(ports: &[Port<'_>], flags: &Inputs) -> Result<Given, CliError> {
+    let decls: Vec<&ValueDecl> = ports.iter().map(|p| p.decl).collect();
+    let decls = decls.as_slice();
     let mut found: Vec<Option<(Tensor, String)>> = vec![None; decls.len()];
     let mut as_pb = false;
     if let Some(path) = &flags.inputs {
-        as_pb = many(decls, path, &mut found)?;
+        as_pb = many(ports, path, &mut found)?;
     }
     let listed = flags.load_inputs.iter().flat_map(|l| &l.0);
     for given in flags.input.iter().chain(listed) {
         let at = position(decls, &given.name)?;
         as_pb |= extension(&given.file) == "pb";
-        found[at] = Some((one(decls[at], &given.file)?, given.file.display().to_string()));
+        found[at] = Some((one(&ports[at], &given.file)?, given.file.display().to_string()));
     }
     let mut bound = Bound::new();
     for (decl, given) in decls.iter().zip(&mut found) {
@@ -106,9 +123,13 @@ fn unreadable(path: &Path, what: &str) -> CliError {
 }
 
 /// One input from a file.
-pub(super) fn one(decl: &ValueDecl, path: &Path) -> Result<Tensor, CliError> {
+pub(super) fn one(port: &Port<'_>, path: &Path) -> Result<Tensor, CliError> {
+    let decl = port.decl;
     let bytes = super::open(path)?;
     let fail = |what: String| unreadable(path, &what).at("input", decl.name.clone());
+    if let Some(ty) = port.packed {
+        return packed(ty, &extension(path), &bytes).map_err(fail);
+    }
     let only = |mut list: Vec<(String, Tensor)>| {
         let names: Vec<String> = list.iter().map(|(n, _)| format!("{n:?}")).collect();
         match list.iter().position(|(n, _)| names_input(n, decl)) {
@@ -127,16 +148,31 @@ pub(super) fn one(decl: &ValueDecl, path: &Path) -> Result<Tensor, CliError> {
     }
 }
 
+/// A sequence or optional, packed.
+fn packed(ty: &PackedType, extension: &str, bytes: &Bytes) -> Result<Tensor, String> {
+    let kind = match ty.levels.first() {
+        Some(Level::Sequence) => data::Kind::Sequence,
+        _ => data::Kind::Optional,
+    };
+    if extension != "pb" {
+        return Err(format!("the model takes {ty}, which only .pb files hold"));
+    }
+    let value = data::read(bytes, kind).map_err(|e| e.to_string())?;
+    if ty.holds(&value) { Ok(pack(&value)) } else { Err(format!("it holds something else than {ty}")) }
+}
+
 fn names_input(name: &str, decl: &ValueDecl) -> bool {
     name == decl.name || name == file_name(&decl.name)
 }
 
 /// Inputs from a folder, or from a file that holds several; whether they were `.pb` files.
 pub(super) fn many(
-    decls: &[&ValueDecl],
+    ports: &[Port<'_>],
     path: &Path,
     found: &mut [Option<(Tensor, String)>],
 ) -> Result<bool, CliError> {
+    let decls: Vec<&ValueDecl> = ports.iter().map(|p| p.decl).collect();
+    let decls = decls.as_slice();
     let kind = std::fs::metadata(path).map_err(|e| unreadable(path, &super::system(&e)))?;
     if !kind.is_dir() {
         archive(decls, path, found)?;
@@ -153,14 +189,14 @@ pub(super) fn many(
         }
     }
     for (k, f) in &by_position {
-        let (Some(decl), Some(slot)) = (decls.get(*k), found.get_mut(*k)) else {
+        let (Some(port), Some(slot)) = (ports.get(*k), found.get_mut(*k)) else {
             return Err(CliError::new(
                 Fault::InputUnknown,
                 format!("{} is input number {k}, the model has {} inputs", f.display(), decls.len()),
             )
             .file(f));
         };
-        *slot = Some((one(decl, f)?, f.display().to_string()));
+        *slot = Some((one(port, f)?, f.display().to_string()));
     }
     // Test data of models without inputs has none to tell.
     if !by_position.is_empty() || decls.is_empty() {
@@ -174,7 +210,7 @@ pub(super) fn many(
         let stem = file.strip_suffix(".npy").or_else(|| file.strip_suffix(".bin"));
         let Some(stem) = stem else { continue };
         match decls.iter().position(|d| file_name(&d.name) == stem) {
-            Some(at) => found[at] = Some((one(decls[at], f)?, f.display().to_string())),
+            Some(at) => found[at] = Some((one(&ports[at], f)?, f.display().to_string())),
             None => report::warn(&format!("{} is ignored: the model has no input of this name", f.display())),
         }
     }
@@ -297,6 +333,22 @@ mod tests {
         ValueDecl { name: name.into(), dtype, shape: Some(shape), layout: Layout::RowMajor, storage }
     }
 
+    fn tensors<'d>(decls: &[&'d ValueDecl]) -> Vec<Port<'d>> {
+        decls.iter().map(|decl| Port { decl, packed: None }).collect()
+    }
+
+    #[test]
+    fn lists_come_in_messages_of_their_own() {
+        let ty = PackedType { levels: vec![Level::Sequence], dtype: DType::F32 };
+        let list = |t: Tensor| planc_tensor::Value::Sequence(vec![planc_tensor::Value::Tensor(t)]);
+        let file = |t: Tensor| Bytes::new(data::write("x", &list(t)));
+        let good = packed(&ty, "pb", &file(Tensor::scalar(1f32))).unwrap();
+        assert_eq!(planc_tensor::unpack(good.view()), Ok(list(Tensor::scalar(1f32))));
+        let text = |r: Result<Tensor, String>| r.unwrap_err();
+        assert_eq!(text(packed(&ty, "pb", &file(Tensor::scalar(1i64)))), "it holds something else than seq(f32)");
+        assert!(text(packed(&ty, "npy", &file(Tensor::scalar(1f32)))).ends_with("which only .pb files hold"));
+    }
+
     fn message(result: Result<Given, CliError>) -> String {
         result.err().map_or("accepted".into(), |e| e.message().to_string())
     }
@@ -311,22 +363,22 @@ mod tests {
         let decls = [&a, &b];
         let flags = Inputs { inputs: Some(folder.path().into()), ..Inputs::default() };
         save("a_0.npy", &Tensor::vector(vec![1f32, 2.0]));
-        assert_eq!(message(collect(&decls, &flags)), "input \"b\" (i64[N]) is not given");
+        assert_eq!(message(collect(&tensors(&decls), &flags)), "input \"b\" (i64[N]) is not given");
         save("b.npy", &Tensor::vector(vec![1i64]));
         assert!(
-            message(collect(&decls, &flags))
+            message(collect(&tensors(&decls), &flags))
                 .ends_with("holds i64[1], the model takes i64[N], where another input makes N = 2")
         );
         save("b.npy", &Tensor::vector(vec![1i32, 2]));
-        assert!(message(collect(&decls, &flags)).ends_with("holds i32[2], the model takes i64[N]"));
+        assert!(message(collect(&tensors(&decls), &flags)).ends_with("holds i32[2], the model takes i64[N]"));
         save("b.npy", &Tensor::vector(vec![1i64, 2]));
-        assert_eq!(collect(&decls, &flags).unwrap().tensors[1], Tensor::vector(vec![1i64, 2]));
+        assert_eq!(collect(&tensors(&decls), &flags).unwrap().tensors[1], Tensor::vector(vec![1i64, 2]));
         let scalar = decl("a/0", DType::F32, vec![]);
         save("a_0.npy", &Tensor::vector(vec![1f32]));
-        assert_eq!(collect(&[&scalar], &flags).unwrap().tensors, [Tensor::scalar(1f32)]);
+        assert_eq!(collect(&tensors(&[&scalar]), &flags).unwrap().tensors, [Tensor::scalar(1f32)]);
         let file = NamedFile { name: "c".into(), file: folder.path().join("b.npy") };
         let flags = Inputs { input: vec![file], random: Some(1), ..Inputs::default() };
-        assert_eq!(message(collect(&decls, &flags)), "the model has no input \"c\"");
+        assert_eq!(message(collect(&tensors(&decls), &flags)), "the model has no input \"c\"");
     }
 
     #[test]

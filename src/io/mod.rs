@@ -10,7 +10,7 @@ pub mod random;
 pub mod samples;
 
 use crate::error::{CliError, Fault};
-use planc_tensor::{Bytes, Tensor};
+use planc_tensor::{Bytes, Tensor, Value};
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
@@ -76,6 +76,19 @@ pub fn system(e: &std::io::Error) -> String {
 /// A tensor's name as a file name: each of `/ \ :` becomes `_`.
 pub fn file_name(tensor: &str) -> String {
     tensor.replace(['/', '\\', ':'], "_")
+}
+
+/// The type of a value as printed: `f32[1,3]`, `seq(2 of f32[3])`, `optional()`.
+pub fn value_text(v: &Value) -> String {
+    match v {
+        Value::Tensor(t) => type_text(t),
+        Value::Sequence(list) => match list.first() {
+            Some(first) => format!("seq({} of {})", list.len(), value_text(first)),
+            None => "seq()".into(),
+        },
+        Value::Optional(None) => "optional()".into(),
+        Value::Optional(Some(v)) => format!("optional({})", value_text(v)),
+    }
 }
 
 /// Element type and shape as printed: `f32[1,3]`.

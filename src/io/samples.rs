@@ -7,7 +7,7 @@
 //!
 //! Guarantees: one file is in memory at a time; samples come in the same order everywhere.
 
-use super::inputs::{self, Bound};
+use super::inputs::{self, Bound, Port};
 use crate::error::{CliError, Fault};
 use crate::report;
 use planc_plan::program::ValueDecl;
@@ -92,12 +92,12 @@ impl Samples {
 
     fn read(&self, source: usize) -> Result<Vec<Tensor>, CliError> {
         match &self.sources[source] {
-            Source::File(path) => Ok(vec![inputs::one(&self.decls[0], path)?]),
+            Source::File(path) => Ok(vec![inputs::one(&Port { decl: &self.decls[0], packed: None }, path)?]),
             Source::Many(path) => {
-                let decls: Vec<&ValueDecl> = self.decls.iter().collect();
-                let mut found = vec![None; decls.len()];
-                inputs::many(&decls, path, &mut found)?;
-                let missing = decls.iter().zip(&found).find(|(_, f)| f.is_none()).map(|(d, _)| d.name.clone());
+                let ports: Vec<Port<'_>> = self.decls.iter().map(|decl| Port { decl, packed: None }).collect();
+                let mut found = vec![None; ports.len()];
+                inputs::many(&ports, path, &mut found)?;
+                let missing = self.decls.iter().zip(&found).find(|(_, f)| f.is_none()).map(|(d, _)| d.name.clone());
                 if let Some(name) = missing {
                     let message = format!("input {name:?} is not in {}", path.display());
                     return Err(CliError::new(Fault::InputMissing, message).file(path).at("input", name));

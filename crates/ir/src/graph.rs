@@ -394,6 +394,14 @@ impl Graph {
         self.add_value(name, ty, Def::Capture)
     }
 
+    /// Makes all inputs values of the enclosing graph (subgraphs only): their owner captures what they stand for, or
+    /// replaces their uses.
+    pub fn inputs_to_captures(&mut self) -> Vec<ValueId> {
+        let inputs = std::mem::take(&mut self.inputs);
+        inputs.iter().for_each(|v| self.values[*v].def = Def::Capture);
+        inputs
+    }
+
     /// Adds a node at the end of the order (or where [`NodeBuilder::like`] says) with results of the given names and
     /// types; `None` for a result that is not asked for.
     pub fn add_node(&mut self, b: NodeBuilder, outputs: Vec<Option<(String, Type)>>) -> NodeId {

@@ -10,7 +10,9 @@ use planc_ir::{Def, Graph, Node, NodeId, Subgraph, Type, ValueId};
 use planc_kir::{Kernel, Reference};
 use planc_ops::{LowerCx, NodeError, OpError, locate};
 use planc_plan::container::Weights;
-use planc_plan::program::{Action, Manifest, Program, Step, Storage, ValueDecl, ValueIx, encode_strings};
+use planc_plan::program::{
+    Action, Level, Manifest, PackedType, Program, Step, Storage, ValueDecl, ValueIx, encode_strings,
+};
 use planc_tensor::{DType, Dim, Layout, Tensor};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -76,13 +78,15 @@ pub struct Lowered {
 /// # Errors
 /// Every node that cannot be compiled.
 pub fn lower(graph: &Graph, select: &mut dyn Select) -> Result<Lowered, Vec<NodeError>> {
-    let mut c = Compiler { programs: vec![], weights: Weights::new(), decisions: vec![], errors: vec![] };
+    let mut c =
+        Compiler { programs: vec![], packed: vec![], weights: Weights::new(), decisions: vec![], errors: vec![] };
     c.program(graph, select, &BTreeSet::new(), &[]);
     if !c.errors.is_empty() {
         return Err(c.errors);
     }
     let programs = c.programs.into_iter().flatten().collect();
-    let manifest = Manifest { name: graph.name.clone(), programs };
+    let packed = std::mem::take(&mut c.packed);
+    let manifest = Manifest { name: graph.name.clone(), programs, packed };
     Ok(Lowered { manifest, weights: c.weights, decisions: c.decisions })
 }
 
@@ -90,6 +94,8 @@ pub fn lower(graph: &Graph, select: &mut dyn Select) -> Result<Lowered, Vec<Node
 pub struct Compiler {
     /// `None` while a program is being built: its number is taken before those of the programs it calls.
     programs: Vec<Option<Program>>,
+    /// Of the outermost program.
+    packed: Vec<(ValueIx, PackedType)>,
     weights: Weights<'static>,
     decisions: Vec<Decision>,
     errors: Vec<NodeError>,
@@ -141,6 +147,12 @@ impl Compiler {
         if self.errors.is_empty() {
             let outputs = graph.outputs().iter().map(|v| self.value(&mut b, *v)).collect();
             b.program.outputs = outputs;
+            if number == 0 {
+                let ends = graph.inputs().iter().chain(graph.outputs());
+                let packed = ends.filter_map(|v| Some((*b.index.get(v)?, packed_type(&graph.value(*v).ty)?)));
+                self.packed = packed.collect();
+                self.packed.dedup_by_key(|(ix, _)| *ix);
+            }
         }
         self.programs[number] = Some(b.program);
         number as u32
@@ -235,7 +247,7 @@ impl Compiler {
             return Err(OpError::unsupported("neither kernel nor reference evaluation"));
         }
         let attrs = node.attrs.iter().map(|(n, a)| (n.to_string(), a.clone())).collect();
-        let outputs = node.outputs().iter().map(|v| v.and_then(|v| b.dtype(v)).unwrap_or(DType::F32)).collect();
+        let outputs = node.outputs().iter().map(|v| v.and_then(|v| b.dtype(v)).unwrap_or(DType::U8)).collect();
         let (domain, name) = (node.op.domain.to_string(), node.op.name.to_string());
         let kernel = Kernel::Reference(Reference { domain, name, attrs, outputs });
         let inputs = node.inputs().iter().map(|v| v.map(|v| self.value(b, v))).collect();
@@ -347,7 +359,8 @@ impl Builder<'_> {
         let value = self.graph.value(v);
         let (dtype, shape, layout) = match &value.ty {
             Type::Tensor(t) => (t.dtype, t.shape.clone(), t.layout),
-            _ => (DType::F32, None, Layout::RowMajor),
+            // Packed into bytes.
+            _ => (DType::U8, None, Layout::RowMajor),
         };
         let ix = self.push(ValueDecl { name: value.name.to_string(), dtype, shape, layout, storage });
         self.index.insert(v, ix);
@@ -374,5 +387,20 @@ impl Builder<'_> {
 
     fn storage_of(&self, v: ValueId) -> Storage {
         if self.within(v, &self.entry) { Storage::Arena } else { Storage::Pool }
+    }
+}
+
+/// What a value is that is packed; `None` for tensors.
+fn packed_type(ty: &Type) -> Option<PackedType> {
+    let (mut ty, mut levels) = (ty, vec![]);
+    loop {
+        let level = match ty {
+            Type::Tensor(_) if levels.is_empty() => return None,
+            Type::Tensor(t) => return Some(PackedType { levels, dtype: t.dtype }),
+            Type::Sequence(inner) => (Level::Sequence, inner),
+            Type::Optional(inner) => (Level::Optional, inner),
+        };
+        levels.push(level.0);
+        ty = level.1;
     }
 }

@@ -11,16 +11,7 @@ use crate::files::Files;
 use crate::{proto, tensor, wire};
 use planc_tensor::{Bytes, Tensor, View, ViewData};
 
-/// A value as a file holds it.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Value {
-    /// A tensor.
-    Tensor(Tensor),
-    /// A list.
-    Sequence(Vec<Value>),
-    /// A value or nothing.
-    Optional(Option<Box<Value>>),
-}
+pub use planc_tensor::Value;
 
 /// Which message a file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Inference over graphs, and the checks that need only a row: arity, attributes, type variables.
 
 use crate::cx::{Arg, InferCx};
-use crate::def::{AttrKind, Default, OpDef, ParamKind};
+use crate::def::{AttrKind, Default, OpDef, ParamKind, TypeSet};
 use crate::error::{NodeError, OpError};
 use crate::table;
 use planc_ir::{Epilogue, Graph, NodeId, TensorType, Type, ValueId};
@@ -181,7 +181,13 @@ fn check_types(graph: &Graph, id: NodeId, row: &'static OpDef) -> Result<(), OpE
     let mut bound: Vec<(&str, DType)> = Vec::new();
     for (i, v) in node.inputs().iter().enumerate() {
         let (Some(v), Some(p)) = (v, row.input(i)) else { continue };
-        let Some(t) = graph.tensor_type(*v) else { continue };
+        let Some(t) = graph.tensor_type(*v) else {
+            // Operators of tensors of some types take no other values.
+            if row.type_set(p.ty) != TypeSet::ALL {
+                return Err(OpError::type_(format!("operand {i} ({}) does not take {}", p.name, graph.value(*v).ty)));
+            }
+            continue;
+        };
         if !row.type_set(p.ty).has(t.dtype) {
             return Err(OpError::type_(format!("operand {i} ({}) does not take {}", p.name, t.dtype)));
         }

@@ -20,11 +20,13 @@ pub mod normalize;
 pub mod ops;
 pub mod product;
 pub mod quantise;
+mod rebuild;
 mod reduction;
 mod rowwise;
 mod running;
 pub mod scalar;
 mod schema;
+mod sequences;
 mod table;
 pub mod window;
 

@@ -170,7 +170,7 @@ mod tests {
             outputs: vec![1],
             steps: vec![step],
         };
-        Manifest { name: "m".into(), programs: vec![program] }
+        Manifest { name: "m".into(), programs: vec![program], packed: vec![] }
     }
 
     fn device(params: Vec<Param>) -> DeviceStep {

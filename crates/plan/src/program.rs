@@ -6,8 +6,9 @@
 //! cannot recurse), ranks are small. Sizes that depend on the run's shapes are computed, and checked, by the runtime.
 
 use planc_kir::{Expr, Kernel};
-use planc_tensor::{DType, Dim, Layout};
+use planc_tensor::{DType, Dim, Layout, Value};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// Number of a value within its program.
 pub type ValueIx = u32;
@@ -22,6 +23,53 @@ pub struct Manifest {
     pub name: String,
     /// Programs; 0 is the model, the others are bodies of control flow.
     pub programs: Vec<Program>,
+    /// Inputs and outputs of the model that are no tensors: they are vectors of bytes, which [`planc_tensor::unpack`]
+    /// reads.
+    pub packed: Vec<(ValueIx, PackedType)>,
+}
+
+/// What a packed value is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PackedType {
+    /// What it is, and what that holds, outermost first.
+    pub levels: Vec<Level>,
+    /// Element type of the tensors in it.
+    pub dtype: DType,
+}
+
+/// What a packed value may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Level {
+    /// A list of values.
+    Sequence,
+    /// A value or nothing.
+    Optional,
+}
+
+impl PackedType {
+    /// Whether `value` is of this type.
+    pub fn holds(&self, value: &Value) -> bool {
+        holds(&self.levels, self.dtype, value)
+    }
+}
+
+fn holds(levels: &[Level], dtype: DType, value: &Value) -> bool {
+    match (levels, value) {
+        ([], Value::Tensor(t)) => t.dtype() == dtype,
+        ([Level::Sequence, inner @ ..], Value::Sequence(values)) => values.iter().all(|v| holds(inner, dtype, v)),
+        ([Level::Optional, inner @ ..], Value::Optional(v)) => v.as_ref().is_none_or(|v| holds(inner, dtype, v)),
+        _ => false,
+    }
+}
+
+impl fmt::Display for PackedType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for level in &self.levels {
+            f.write_str(if *level == Level::Sequence { "seq(" } else { "optional(" })?;
+        }
+        write!(f, "{}", self.dtype)?;
+        self.levels.iter().try_for_each(|_| f.write_str(")"))
+    }
 }
 
 /// A straight-line sequence of steps.
@@ -150,10 +198,18 @@ pub struct ManifestError {
 /// Ranks at most; ONNX models have 6, hostile ones 200.
 pub const MAX_RANK: usize = 64;
 
+/// Sequences and optionals within each other at most.
+pub const MAX_LEVELS: usize = 8;
+
 impl Manifest {
     /// The section's bytes.
     pub fn encode(&self) -> Vec<u8> {
         postcard::to_stdvec(self).expect("this is a bug: encoding to memory cannot fail")
+    }
+
+    /// What value `ix` of the model is, if it is no tensor.
+    pub fn packed(&self, ix: ValueIx) -> Option<&PackedType> {
+        self.packed.iter().find(|(v, _)| *v == ix).map(|(_, t)| t)
     }
 
     /// Reads and checks a manifest for a weights section of `weights_len` bytes.
@@ -168,6 +224,13 @@ impl Manifest {
         }
         if manifest.programs.is_empty() {
             return Err(fail("no program"));
+        }
+        let bytes = |v: &ValueIx| {
+            let decl = manifest.programs[0].values.get(*v as usize);
+            decl.is_some_and(|d| d.dtype == DType::U8 && d.layout == Layout::RowMajor)
+        };
+        if manifest.packed.iter().any(|(v, t)| !bytes(v) || t.levels.is_empty() || t.levels.len() > MAX_LEVELS) {
+            return Err(fail("a packed value is none"));
         }
         for (i, p) in manifest.programs.iter().enumerate() {
             Checker { manifest: &manifest, program: i, weights_len }

@@ -5,7 +5,7 @@ use crate::map::{CodeMap, PlanBytes};
 use planc_plan::code::CodeTable;
 use planc_plan::container::{Container, PtxArch, SectionKind, TargetId};
 use planc_plan::launch::{DeviceStep, Module};
-use planc_plan::program::{Action, Manifest, Program, Storage, ValueDecl};
+use planc_plan::program::{Action, Manifest, PackedType, Program, Storage, ValueDecl};
 use planc_tensor::{Bytes, Dim, Tensor};
 use std::ops::Range;
 use std::path::Path;
@@ -134,6 +134,16 @@ impl Plan {
     pub fn outputs(&self) -> impl Iterator<Item = &ValueDecl> {
         let main = self.main();
         main.outputs.iter().map(|v| &main.values[*v as usize])
+    }
+
+    /// What each input is, where it is no tensor.
+    pub fn packed_inputs(&self) -> Vec<Option<&PackedType>> {
+        self.main().inputs.iter().map(|v| self.manifest.packed(*v)).collect()
+    }
+
+    /// What each output is, where it is no tensor.
+    pub fn packed_outputs(&self) -> Vec<Option<&PackedType>> {
+        self.main().outputs.iter().map(|v| self.manifest.packed(*v)).collect()
     }
 
     /// The program of the model itself.

@@ -235,6 +235,9 @@ impl Scalars<'_, '_> {
             let apart = self.w.b.ins().bxor(down, downwards);
             let moves = self.w.b.ins().band(other, apart);
             let sum = self.w.b.ins().fadd(r, y);
+            // A zero has the sign of the divisor too.
+            let signed = self.w.b.ins().fcopysign(r, y);
+            r = self.w.b.ins().select(other, r, signed);
             r = self.w.b.ins().select(moves, sum, r);
         }
         if dtype == DType::F64 { r } else { self.w.b.ins().fdemote(F32, r) }

@@ -179,7 +179,7 @@ fn plan(cases: &[Case]) -> Vec<u8> {
         let inputs = inputs.into_iter().map(Some).collect();
         p.steps.push(Step { name: format!("s{i}"), action, inputs, outputs: vec![Some(output)] });
     }
-    let manifest = Manifest { name: "kernels".into(), programs: vec![p] };
+    let manifest = Manifest { name: "kernels".into(), programs: vec![p], packed: vec![] };
     let mut writer = Writer::new();
     writer.add(SectionKind::Manifest, manifest.encode()).unwrap();
     writer.add(SectionKind::Code(host().id()), code::encode(&functions).unwrap()).unwrap();

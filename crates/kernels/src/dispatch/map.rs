@@ -641,7 +641,11 @@ unsafe fn binary<S: Simd>(s: S, op: BinOp, a: Src, b: Src, dst: *mut f32, n: usi
             BinOp::Rem => scalar2(a, b, dst, n, |x, y| x % y),
             BinOp::Mod => scalar2(a, b, dst, n, |x, y| {
                 let r = x % y;
-                if r != 0.0 && (r < 0.0) != (y < 0.0) { r + y } else { r }
+                match r {
+                    0.0 => r.copysign(y),
+                    _ if (r < 0.0) != (y < 0.0) => r + y,
+                    _ => r,
+                }
             }),
             BinOp::And => each2(s, a, b, dst, n, |x, y| s.mul(x, y)),
             BinOp::Or => each2(s, a, b, dst, n, |x, y| s.max(x, y)),

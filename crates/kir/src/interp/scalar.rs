@@ -298,7 +298,12 @@ fn float(op: BinOp, a: f64, b: f64) -> Result<f64> {
         BinOp::Rem => a % b,
         BinOp::Mod => {
             let r = a % b;
-            if r != 0.0 && (r < 0.0) != (b < 0.0) { r + b } else { r }
+            match r {
+                // A zero has the sign of the divisor too.
+                0.0 => r.copysign(b),
+                _ if (r < 0.0) != (b < 0.0) => r + b,
+                _ => r,
+            }
         }
         BinOp::Pow => a.powf(b),
         BinOp::Min => Scalar::Float(a).extremum(Scalar::Float(b), false).as_f64(),

@@ -8,6 +8,7 @@ pub mod index;
 pub mod internal;
 pub mod logic;
 pub mod math;
+pub mod ml;
 pub mod movement;
 pub mod nn;
 pub mod qlinear;
@@ -15,9 +16,11 @@ pub mod quant;
 pub mod random;
 pub mod reduce;
 pub mod rnn;
+pub mod sequence;
 pub mod shape;
 pub mod signal;
 pub mod text;
+pub mod training;
 
 use crate::def::OpDef;
 
@@ -31,6 +34,7 @@ pub static FAMILIES: &[&[&OpDef]] = &[
     internal::ROWS,
     logic::ROWS,
     math::ROWS,
+    ml::ROWS,
     movement::ROWS,
     nn::ROWS,
     qlinear::ROWS,
@@ -38,7 +42,9 @@ pub static FAMILIES: &[&[&OpDef]] = &[
     random::ROWS,
     reduce::ROWS,
     rnn::ROWS,
+    sequence::ROWS,
     shape::ROWS,
     signal::ROWS,
     text::ROWS,
+    training::ROWS,
 ];

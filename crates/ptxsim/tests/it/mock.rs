@@ -60,7 +60,8 @@ fn plan(text: &str) -> Arc<Plan> {
     let mut weights = Weights::new();
     weights.push([1f32, 2.0, 3.0, 4.0, 5.0, 6.0].iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>()).unwrap();
     let mut w = Writer::new();
-    w.add(SectionKind::Manifest, Manifest { name: "test".into(), programs: vec![program] }.encode()).unwrap();
+    w.add(SectionKind::Manifest, Manifest { name: "test".into(), programs: vec![program], packed: vec![] }.encode())
+        .unwrap();
     let steps = [DeviceStep { scratch: vec![], launches: vec![launch] }];
     w.add(SectionKind::Ptx(PtxArch::sm(75)), encode(&steps, text)).unwrap();
     w.add_weights(weights).unwrap();

@@ -129,7 +129,7 @@ fn launched(code: u32) -> Action {
 fn plan(programs: Vec<Program>, steps: &[DeviceStep]) -> Arc<Plan> {
     let mut weights = Weights::new();
     weights.push([1f32, 2.0, 3.0].iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>()).unwrap();
-    let manifest = Manifest { name: "test".into(), programs };
+    let manifest = Manifest { name: "test".into(), programs, packed: vec![] };
     let mut w = Writer::new();
     w.add(SectionKind::Manifest, manifest.encode()).unwrap();
     w.add(SectionKind::Ptx(PtxArch::sm(80)), encode(steps, "text")).unwrap();

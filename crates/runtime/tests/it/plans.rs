@@ -33,7 +33,7 @@ pub fn reference(name: &str, outputs: &[DType]) -> Action {
 }
 
 pub fn plan_bytes(programs: Vec<Program>, weights: Weights<'static>) -> Vec<u8> {
-    let manifest = Manifest { name: "test".into(), programs };
+    let manifest = Manifest { name: "test".into(), programs, packed: vec![] };
     let mut w = Writer::new();
     w.add(SectionKind::Manifest, manifest.encode()).unwrap();
     w.add_weights(weights).unwrap();

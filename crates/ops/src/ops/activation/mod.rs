@@ -2,7 +2,7 @@
 
 mod bias_gelu;
 mod celu;
-mod dropout;
+pub(crate) mod dropout;
 mod elu;
 mod fast_gelu;
 mod gelu;
@@ -22,6 +22,7 @@ mod sigmoid;
 mod softmax;
 mod softplus;
 mod softsign;
+mod swiglu;
 mod swish;
 mod tanh;
 mod thresholded_relu;
@@ -52,6 +53,7 @@ pub const ROWS: &[&OpDef] = &[
     &softmax::OP,
     &softplus::OP,
     &softsign::OP,
+    &swiglu::OP,
     &swish::OP,
     &tanh::OP,
     &thresholded_relu::OP,

@@ -1,4 +1,4 @@
-//! ThresholdedRelu: x above alpha, else 0.
+//! ThresholdedRelu: x above alpha, else 0. An experiment of the same meaning before opset 10.
 
 use crate::elementwise::{eval_float, lower_formula};
 use crate::{AttrDef, OpDef, schema};
@@ -7,7 +7,6 @@ use planc_kir::BinOp;
 /// The row of ThresholdedRelu.
 pub const OP: OpDef = OpDef {
     name: "ThresholdedRelu",
-    since: 10,
     attrs: &[AttrDef::float("alpha", 1.0)],
     eval: Some(|cx, inputs| {
         let alpha = f64::from(cx.float("alpha"));

@@ -1,6 +1,6 @@
 //! Control flow: operators whose attributes are graphs. They have no evaluation; the runtime runs their programs.
 
-mod body;
+pub(crate) mod body;
 mod if_;
 mod loop_;
 mod scan;

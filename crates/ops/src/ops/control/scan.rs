@@ -3,7 +3,7 @@
 use crate::convolve::agree;
 use crate::ops::control::body::{fixpoint, visible};
 use crate::{AttrDef, AttrKind, InferCx, Lowered, OpDef, OpError, Param, TypeSet, Upgrade, normal_axis};
-use planc_ir::{TensorType, Type};
+use planc_ir::{Capture, Graph, NodeBuilder, NodeId, OpName, Subgraph, TensorType, Type, ValueId};
 use planc_tensor::Dim;
 
 /// The row of Scan.
@@ -41,9 +41,56 @@ pub const OP: OpDef = OpDef {
         },
     }],
     infer,
-    lower: |_| Lowered::Control,
+    lower: |cx| if cx.flag("batched") { Lowered::Reference } else { Lowered::Control },
+    decompose: Some(over_batches),
     ..OpDef::NEW
 };
+
+/// A Scan with a batch axis becomes a Scan over that axis, whose body is the Scan without.
+fn over_batches(graph: &mut Graph, id: NodeId) -> Result<Vec<Option<ValueId>>, String> {
+    let node = graph.node(id).clone();
+    if node.attrs.int("batched").unwrap_or(0) == 0 {
+        return Err("it has no batch axis".into());
+    }
+    let operands: Vec<ValueId> = node.inputs().iter().copied().collect::<Option<_>>().ok_or("an operand is missing")?;
+    let mut subgraphs = node.subgraphs.clone();
+    let mut outer = Graph::new("batch");
+    let mut inputs = Vec::with_capacity(operands.len());
+    for v in &operands {
+        let value = graph.value(*v);
+        let ty = value.ty.as_tensor().ok_or("an operand is not a tensor")?;
+        let shape = ty.shape.as_ref().map(|s| s.iter().skip(1).cloned().collect());
+        inputs.push(outer.add_input(&value.name, TensorType { shape, ..ty.clone() }));
+    }
+    // What the inner body reads of the graph comes through the outer one.
+    let mut captures = vec![];
+    for c in subgraphs.iter_mut().flat_map(|s| &mut s.captures) {
+        let value = graph.value(c.outer);
+        let inner = outer.add_capture(&value.name, value.ty.clone());
+        captures.push(Capture { outer: c.outer, inner });
+        c.outer = inner;
+    }
+    let mut attrs = node.attrs.clone();
+    attrs.take("batched");
+    let results = node.outputs().iter().enumerate().map(|(i, v)| {
+        let ty = v.map_or_else(|| TensorType::unranked(planc_tensor::DType::F32).into(), |v| graph.value(v).ty.clone());
+        Some((format!("r{i}"), ty))
+    });
+    let results = results.collect();
+    let one = NodeBuilder::new(OpName::onnx("Scan")).inputs(inputs).attrs(attrs).subgraphs(subgraphs);
+    let one = outer.add_node(one, results);
+    outer.set_outputs(outer.node(one).outputs().iter().flatten().copied().collect());
+    let body = Subgraph { name: "body".into(), graph: outer, captures };
+    let all = NodeBuilder::new(OpName::onnx("Scan")).inputs(operands.iter().copied()).like(&node);
+    let all = all.attr("num_scan_inputs", operands.len() as i64).subgraphs(vec![body]);
+    let results = node.outputs().iter().map(|v| {
+        let value = graph.value((*v)?);
+        Some((format!("{}.batches", value.name), value.ty.clone()))
+    });
+    let results = results.collect();
+    let made = graph.add_node(all, results);
+    Ok(graph.node(made).outputs().to_vec())
+}
 
 /// Entry `i` of an attribute with one number per scan input or output.
 fn entry(cx: &InferCx<'_>, name: &str, i: usize, count: usize) -> Result<i64, OpError> {

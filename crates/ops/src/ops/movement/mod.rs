@@ -2,8 +2,9 @@
 
 mod center_crop_pad;
 mod col2im;
-mod concat;
+pub(crate) mod concat;
 mod depth_to_space;
+mod dynamic_slice;
 mod pad;
 mod reverse_sequence;
 mod slice;
@@ -22,6 +23,7 @@ pub const ROWS: &[&OpDef] = &[
     &concat::OP,
     &depth_to_space::OP,
     &pad::MICROSOFT,
+    &dynamic_slice::OP,
     &pad::OP,
     &reverse_sequence::OP,
     &slice::OP,

@@ -1,18 +1,34 @@
-//! MeanVarianceNormalization: (x - mean) / (deviation + 1e-9) over the axes `axes`.
+//! MeanVarianceNormalization: (x - mean) / (deviation + 1e-9) over the axes `axes`. An
+//! experiment before opset 9, with these axes by default.
 
 use crate::elementwise::walk;
 use crate::floats::{narrow, widen};
-use crate::{AttrDef, AttrKind, Default, InferCx, OpDef, OpError, Param, TypeSet, normal_axis, operand};
+use crate::{AttrDef, AttrKind, Default, InferCx, OpDef, OpError, Param, TypeSet, Upgrade, normal_axis, operand};
 use planc_tensor::contiguous_strides;
 
 /// The row of MeanVarianceNormalization.
 pub const OP: OpDef = OpDef {
     name: "MeanVarianceNormalization",
-    since: 9,
     types: &[("T", TypeSet::FLOAT)],
     inputs: &[Param::req("X", "T")],
     outputs: &[Param::req("Y", "T")],
-    attrs: &[AttrDef { default: Default::Ints(&[0, 2, 3]), ..AttrDef::optional("axes", AttrKind::Ints) }],
+    attrs: &[
+        AttrDef { default: Default::Ints(&[0, 2, 3]), ..AttrDef::optional("axes", AttrKind::Ints) }.since(9),
+        AttrDef::int("across_channels", 0).until(9),
+        AttrDef::int("normalize_variance", 1).until(9),
+    ],
+    upgrades: &[Upgrade {
+        to: 9,
+        step: |cx| {
+            let (across, variance) = (cx.attrs.int("across_channels"), cx.attrs.int("normalize_variance"));
+            if across.unwrap_or(0) != 0 || variance.unwrap_or(1) == 0 {
+                return Err(OpError::unsupported("across_channels, or normalize_variance = 0"));
+            }
+            cx.attrs.take("across_channels");
+            cx.attrs.take("normalize_variance");
+            Ok(())
+        },
+    }],
     infer: |cx: &mut InferCx<'_>| {
         let ty = cx.tensor(0)?.clone();
         if let Some(rank) = ty.rank() {

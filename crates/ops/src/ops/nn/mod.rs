@@ -3,13 +3,15 @@
 mod attention;
 mod average_pool;
 mod batch_normalization;
+mod causal_conv_with_state;
 pub(crate) mod conv;
 pub(crate) mod conv_integer;
 mod conv_transpose;
 mod deform_conv;
 mod det;
 mod einsum;
-mod gemm;
+mod flex_attention;
+pub(crate) mod gemm;
 mod global_average_pool;
 mod global_lp_pool;
 mod global_max_pool;
@@ -17,6 +19,7 @@ pub(crate) mod global_pool;
 pub(crate) mod group_normalization;
 mod instance_normalization;
 pub(crate) mod layer_normalization;
+mod linear_attention;
 mod loss;
 mod lp_normalization;
 pub(crate) mod lp_pool;
@@ -39,12 +42,14 @@ pub const ROWS: &[&OpDef] = &[
     &attention::OP,
     &average_pool::OP,
     &batch_normalization::OP,
+    &causal_conv_with_state::OP,
     &conv::OP,
     &conv_integer::OP,
     &conv_transpose::OP,
     &deform_conv::OP,
     &det::OP,
     &einsum::OP,
+    &flex_attention::OP,
     &gemm::OP,
     &global_average_pool::OP,
     &global_lp_pool::OP,
@@ -52,6 +57,7 @@ pub const ROWS: &[&OpDef] = &[
     &group_normalization::OP,
     &instance_normalization::OP,
     &layer_normalization::OP,
+    &linear_attention::OP,
     &lp_normalization::OP,
     &lp_pool::OP,
     &lrn::OP,

@@ -48,8 +48,10 @@ fn eval(cx: &EvalCx<'_>, inputs: &[Option<View<'_>>]) -> Result<Vec<Tensor>, OpE
         n => usize::try_from(n).map_err(|_| OpError::attribute(format!("rotary_embedding_dim is {n}")))?,
     };
     let half = rotated / 2;
-    let rows = cos.len().checked_div(half).unwrap_or(0);
-    if rotated > width || rotated % 2 != 0 || cos.shape() != sin.shape() || cos.shape().last() != Some(&half) {
+    // Caches may be wider than what is rotated: the first elements count.
+    let cached = cos.shape().last().copied().unwrap_or(0);
+    let rows = cos.len().checked_div(cached).unwrap_or(0);
+    if rotated > width || rotated % 2 != 0 || cos.shape() != sin.shape() || cached < half {
         return Err(OpError::shape(format!("caches of {:?} do not fit {rotated} of {width} elements", cos.shape())));
     }
     let (cos, sin) = (widen(cos)?, widen(sin)?);
@@ -63,7 +65,8 @@ fn eval(cx: &EvalCx<'_>, inputs: &[Option<View<'_>>]) -> Result<Vec<Tensor>, OpE
                 None => Some(at),
             };
             let row = row.filter(|r| *r < rows);
-            let row = row.ok_or_else(|| OpError::value(format!("no position {s} of batch {b} in the caches")))? * half;
+            let row =
+                row.ok_or_else(|| OpError::value(format!("no position {s} of batch {b} in the caches")))? * cached;
             for h in 0..heads {
                 let base = b * strides[0] + s * strides[1] + h * strides[2];
                 for i in 0..half {

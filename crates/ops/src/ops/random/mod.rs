@@ -2,6 +2,7 @@
 
 mod bernoulli;
 mod generator;
+pub(crate) mod mersenne;
 mod multinomial;
 mod random_normal;
 mod random_normal_like;

@@ -2,6 +2,7 @@
 
 mod bit_cast;
 mod constant;
+mod constant_fill;
 mod constant_of_shape;
 mod expand;
 mod eye_like;
@@ -20,6 +21,7 @@ use crate::def::OpDef;
 pub const ROWS: &[&OpDef] = &[
     &bit_cast::OP,
     &constant::OP,
+    &constant_fill::OP,
     &constant_of_shape::OP,
     &expand::OP,
     &eye_like::OP,
