@@ -1,6 +1,87 @@
 //! CUDA backend: kernels as PTX, and how the steps of a program are launched.
 //!
 //! Guarantees: the same graph and options give the same bytes on any host; nothing here needs a device or its driver.
-//! Deliberately absent: operator names, running.
+//! All values are row-major. A step that no generator computes runs on the host, if the caller says that the host has a
+//! kernel for it, else as a reference evaluation; each such choice is recorded with its reason. Deliberately absent:
+//! operator names, running.
 
+pub mod expr;
+pub mod kernels;
+mod math;
 pub mod ptx;
+mod select;
+
+use planc_ir::Graph;
+use planc_kir::{Expr, Kernel};
+use planc_lower::{Lowered, lower};
+use planc_ops::NodeError;
+use planc_plan::container::PtxArch;
+use planc_plan::launch;
+use planc_plan::program::Action;
+use planc_tensor::{DType, Layout};
+pub use select::supports;
+
+/// Element type and layout of an operand or result.
+pub type Form = (DType, Layout);
+
+/// Whether the host has a kernel for operands (an epilogue's sides last) and results of these forms.
+pub type Fallback = fn(&Kernel, Option<&Expr>, &[Option<Form>], &[Option<Form>]) -> bool;
+
+/// What a caller chooses.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Architecture to generate for; newer ones run it too.
+    pub arch: PtxArch,
+    /// Refuse what does not run on the device.
+    pub no_fallback: bool,
+    /// What the host has kernels for.
+    pub fallback: Fallback,
+}
+
+/// A compiled graph: the sections of a plan.
+#[derive(Debug)]
+pub struct Compiled {
+    /// Programs, constants, and choices.
+    pub lowered: Lowered,
+    /// Launch tables and PTX.
+    pub sections: Vec<(PtxArch, Vec<u8>)>,
+}
+
+/// Compiles a graph whose types are inferred and whose values are row-major.
+///
+/// # Errors
+/// Every node that cannot be compiled, or, without fallbacks, does not run on the device.
+pub fn compile(graph: &Graph, options: &Options) -> Result<Compiled, Vec<NodeError>> {
+    let mut selector = select::Selector::new(options.arch, options.no_fallback, options.fallback);
+    let lowered = lower(graph, &mut selector)?;
+    if options.no_fallback {
+        let steps = lowered.manifest.programs.iter().flat_map(|p| &p.steps);
+        let references = steps.filter_map(|s| match &s.action {
+            Action::Kernel { kernel: Kernel::Reference(r), .. } => Some((s.name.clone(), r.name.clone())),
+            _ => None,
+        });
+        let reason = |node: &str| {
+            let decision = lowered.decisions.iter().find(|d| d.node == node);
+            decision.map_or(String::new(), |d| d.reason.clone())
+        };
+        let errors: Vec<NodeError> = references
+            .map(|(node, op)| NodeError {
+                error: planc_ops::OpError::unsupported(format!("does not run on the device: {}", reason(&node))),
+                node,
+                op,
+                opset: 0,
+                operands: vec![],
+            })
+            .collect();
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+    }
+    let steps = std::mem::take(&mut selector.steps);
+    let module = ptx::Module { arch: options.arch, kernels: selector.into_kernels() };
+    let text = module.text().map_err(|e| {
+        let error = planc_ops::OpError::unsupported(e.to_string());
+        vec![NodeError { node: graph.name.clone(), op: "module".into(), opset: 0, operands: vec![], error }]
+    })?;
+    Ok(Compiled { lowered, sections: vec![(options.arch, launch::encode(&steps, &text))] })
+}

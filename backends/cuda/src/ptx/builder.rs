@@ -14,6 +14,8 @@ pub struct Builder {
     /// Statements of the blocks around here, the innermost last.
     open: Vec<Vec<Stmt>>,
     guard: Option<(Reg, bool)>,
+    /// Number of statements at the start of the body that read parameters and addresses: they hold everywhere.
+    entry: usize,
 }
 
 impl Builder {
@@ -29,7 +31,7 @@ impl Builder {
             registers: [0; Class::ALL.len()],
             body: vec![],
         };
-        Builder { kernel, open: vec![vec![]], guard: None }
+        Builder { kernel, open: vec![vec![]], guard: None, entry: 0 }
     }
 
     /// The kernel.
@@ -43,24 +45,33 @@ impl Builder {
         self.kernel.min_blocks = Some(n);
     }
 
-    /// The next parameter, read. A `U64` is an address in global memory.
+    /// The next parameter, read when the kernel starts. A `U64` is an address in global memory.
     pub fn param(&mut self, ty: Ty) -> Reg {
         self.kernel.params.push(ty);
         let n = self.kernel.params.len() as u32 - 1;
-        self.op(Op::LdParam(ty), &[Operand::Param(n)])
+        self.at_entry(Op::LdParam(ty), ty.class(), Operand::Param(n))
     }
 
     /// A buffer in static shared memory; the register holds its address.
     pub fn shared(&mut self, bytes: u32, align: u32) -> Reg {
         self.kernel.shared.push((bytes, align));
         let buffer = Shared(self.kernel.shared.len() as u32 - 1);
-        self.op(Op::Mov(Ty::B32), &[Operand::Shared(buffer)])
+        self.at_entry(Op::Mov(Ty::B32), Class::B32, Operand::Shared(buffer))
     }
 
     /// The address of dynamic shared memory, aligned to 128 bytes.
     pub fn dynamic_shared(&mut self) -> Reg {
         self.kernel.dynamic_shared = true;
-        self.op(Op::Mov(Ty::B32), &[Operand::Dynamic])
+        self.at_entry(Op::Mov(Ty::B32), Class::B32, Operand::Dynamic)
+    }
+
+    /// An instruction at the start of the kernel, wherever the builder stands.
+    fn at_entry(&mut self, op: Op, class: Class, src: Operand) -> Reg {
+        let dst = self.reg(class);
+        let inst = Inst { op, guard: None, dst: vec![dst], src: vec![src] };
+        self.open[0].insert(self.entry, Stmt::Inst(inst));
+        self.entry += 1;
+        dst
     }
 
     /// A register that nothing was written to yet.

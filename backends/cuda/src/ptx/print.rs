@@ -80,8 +80,8 @@ fn operand(o: &Operand) -> String {
     match o {
         Operand::Reg(r) => reg(*r),
         Operand::Int(v) => v.to_string(),
-        Operand::F32(v) => format!("0f{:08X}", v.to_bits()),
-        Operand::F64(v) => format!("0d{:016X}", v.to_bits()),
+        Operand::F32(v) => format!("0f{v:08X}"),
+        Operand::F64(v) => format!("0d{v:016X}"),
         Operand::Addr(a) if a.offset == 0 => format!("[{}]", reg(a.base)),
         Operand::Addr(a) => format!("[{}{:+}]", reg(a.base), a.offset),
         Operand::Param(n) => format!("[p{n}]"),

@@ -158,16 +158,16 @@ impl Addr {
 }
 
 /// What an instruction reads.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operand {
     /// A register.
     Reg(Reg),
     /// An integer.
     Int(i64),
-    /// A 32-bit float.
-    F32(f32),
-    /// A 64-bit float.
-    F64(f64),
+    /// The bits of a 32-bit float.
+    F32(u32),
+    /// The bits of a 64-bit float.
+    F64(u64),
     /// A place in memory.
     Addr(Addr),
     /// Parameter `n` of the kernel.
@@ -187,7 +187,19 @@ macro_rules! operand {
         }
     )*};
 }
-operand! { Reg => Reg, u32 => Int as i64, i32 => Int as i64, i64 => Int, f32 => F32, f64 => F64, Addr => Addr, }
+operand! { Reg => Reg, u32 => Int as i64, i32 => Int as i64, i64 => Int, Addr => Addr, }
+
+impl From<f32> for Operand {
+    fn from(v: f32) -> Operand {
+        Operand::F32(v.to_bits())
+    }
+}
+
+impl From<f64> for Operand {
+    fn from(v: f64) -> Operand {
+        Operand::F64(v.to_bits())
+    }
+}
 
 impl From<Reg> for Addr {
     fn from(base: Reg) -> Addr {
