@@ -12,11 +12,11 @@ use crate::error::{CliError, Fault};
 use crate::machine::ms;
 use crate::report::Progress;
 use passes::Passes;
-use planc_cpu::Compiled;
 use planc_ir::Graph;
-use planc_lower::Decision;
+use planc_lower::{Decision, Lowered};
 use planc_onnx::{Imported, Metadata};
-use planc_plan::container::{SectionKind, Writer};
+use planc_plan::container::{PtxArch, SectionKind, TargetId, Writer};
+use planc_plan::launch::Module;
 use planc_tensor::Dim;
 use precision::{Calibration, Precision};
 use serde::Serialize;
@@ -32,6 +32,9 @@ pub struct Target {
     pub name: &'static str,
     /// What it stands for.
     pub about: &'static str,
+    /// The device it is, if it is one.
+    #[serde(skip)]
+    pub device: Option<PtxArch>,
 }
 
 /// The targets. The first is the default, whatever the host is.
@@ -39,8 +42,14 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "x86-64",
         about: "x86-64; the best of scalar, AVX2, AVX-512 and VNNI is chosen when the plan is run",
+        device: None,
     },
-    Target { name: "aarch64", about: "aarch64 with Advanced SIMD" },
+    Target { name: "aarch64", about: "aarch64 with Advanced SIMD", device: None },
+    Target {
+        name: "cuda:sm_80",
+        about: "NVIDIA GPUs from Ampere on; what no device kernel computes runs on the host",
+        device: Some(PtxArch::sm(80)),
+    },
 ];
 
 /// The target of models that are run on a CUDA device without a plan.
@@ -57,6 +66,7 @@ pub struct Options {
     level: u8,
     disabled: Vec<String>,
     targets: Vec<&'static str>,
+    no_fallback: bool,
     max_memory: Option<usize>,
     exact_conv: bool,
     ranges: Vec<ShapeList>,
@@ -76,6 +86,7 @@ impl Options {
             level: flags.opt_level,
             disabled: flags.disable_pass.clone(),
             targets: Vec::new(),
+            no_fallback: flags.no_fallback,
             max_memory: flags.max_memory,
             exact_conv: flags.exact_conv,
             ranges: [&flags.min_shapes, &flags.opt_shapes, &flags.max_shapes].into_iter().flatten().cloned().collect(),
@@ -100,6 +111,13 @@ impl Options {
         }
         options.targets.sort_unstable();
         options.targets.dedup();
+        if options.device().is_some() && options.targets.len() > 1 {
+            let message = format!("one plan cannot be for {}", options.targets.join(" and "));
+            return Err(usage(message).help("compile one plan for the device and one for processors"));
+        }
+        if options.no_fallback && options.device().is_none() {
+            return Err(usage("--no-fallback is about device targets".into()).help("add --target cuda:sm_80"));
+        }
         options.disabled.sort();
         options.disabled.dedup();
         Ok(options)
@@ -115,7 +133,12 @@ impl Options {
         self.max_memory
     }
 
-    /// What the backend is asked for.
+    /// The device that is compiled for, if it is one.
+    pub fn device(&self) -> Option<PtxArch> {
+        TARGETS.iter().filter(|t| self.targets.contains(&t.name)).find_map(|t| t.device)
+    }
+
+    /// What the CPU backend is asked for.
     fn backend(&self) -> planc_cpu::Options {
         let targets = self.targets.iter().filter_map(|t| planc_cpu::codegen::Target::from_name(t)).collect();
         planc_cpu::Options { targets, exact_conv: self.exact_conv, ..Default::default() }
@@ -133,6 +156,7 @@ impl Options {
             "opt_level": self.level,
             "disable_pass": self.disabled,
             "target": self.targets,
+            "no_fallback": self.no_fallback,
             "max_memory": self.max_memory,
             "exact_conv": self.exact_conv,
         })
@@ -235,7 +259,11 @@ pub fn optimise(
 pub struct Built {
     /// The optimised graph and what is known about the model.
     pub model: Model,
-    compiled: Compiled,
+    lowered: Lowered,
+    /// Generated code.
+    code: Vec<(TargetId, Vec<u8>)>,
+    /// Launch tables and PTX.
+    device: Vec<(PtxArch, Vec<u8>)>,
     provenance: Value,
 }
 
@@ -248,7 +276,17 @@ pub fn compile(path: &Path, options: &Options, progress: &Progress) -> Result<Bu
     optimise(&mut model, options, None, progress)?;
     progress.stage("generating code");
     let started = Instant::now();
-    let compiled = planc_cpu::compile(&model.graph, &options.backend())?;
+    let (lowered, code, device) = match options.device() {
+        Some(arch) => {
+            let options = planc_cuda::Options { arch, no_fallback: options.no_fallback, fallback: planc_cpu::supports };
+            let compiled = planc_cuda::compile(&model.graph, &options)?;
+            (compiled.lowered, vec![], compiled.sections)
+        }
+        None => {
+            let compiled = planc_cpu::compile(&model.graph, &options.backend())?;
+            (compiled.lowered, compiled.code, vec![])
+        }
+    };
     model.stages.push(Stage { stage: "backend", ms: ms(started.elapsed()) });
     let m = &model.metadata;
     let provenance = json!({
@@ -265,7 +303,7 @@ pub fn compile(path: &Path, options: &Options, progress: &Progress) -> Result<Bu
         "precision": options.precision.provenance(model.calibration.as_ref()),
         "passes": model.passes.names(),
     });
-    Ok(Built { model, compiled, provenance })
+    Ok(Built { model, lowered, code, device, provenance })
 }
 
 /// A plan of an optimised graph that is not written to a file.
@@ -296,17 +334,34 @@ pub fn digest(path: &Path) -> Result<String, CliError> {
 impl Built {
     /// The choices of the backend and their reasons.
     pub fn decisions(&self) -> &[Decision] {
-        &self.compiled.lowered.decisions
+        &self.lowered.decisions
     }
 
     /// Number of steps, those of control-flow bodies included.
     pub fn steps(&self) -> usize {
-        self.compiled.lowered.manifest.programs.iter().map(|p| p.steps.len()).sum()
+        self.lowered.manifest.programs.iter().map(|p| p.steps.len()).sum()
     }
 
     /// Size of the weights in bytes.
     pub fn weights_bytes(&self) -> u64 {
-        self.compiled.lowered.weights.len()
+        self.lowered.weights.len()
+    }
+
+    /// The PTX of the plan, all architectures after each other.
+    ///
+    /// # Errors
+    /// When the plan is not for a device.
+    pub fn ptx(&self) -> Result<String, CliError> {
+        if self.device.is_empty() {
+            let message = "PTX is generated for device targets only";
+            return Err(CliError::new(Fault::Usage, message).help("add --target cuda:sm_80"));
+        }
+        let bug = |e: planc_plan::launch::LaunchError| CliError::new(Fault::Internal, e.to_string());
+        let mut text = String::new();
+        for (_, section) in &self.device {
+            text.push_str(Module::parse(section, &self.lowered.manifest).map_err(bug)?.text);
+        }
+        Ok(text)
     }
 
     /// The plan, ready to be written.
@@ -318,16 +373,19 @@ impl Built {
             "passes": self.model.passes.runs,
             "declined": self.model.passes.declined,
             "quantised": self.model.passes.quantised,
-            "steps": self.model.passes.decided.iter().chain(&self.compiled.lowered.decisions).collect::<Vec<_>>(),
+            "steps": self.model.passes.decided.iter().chain(&self.lowered.decisions).collect::<Vec<_>>(),
         });
         let mut writer = Writer::new();
-        writer.add(SectionKind::Manifest, self.compiled.lowered.manifest.encode())?;
+        writer.add(SectionKind::Manifest, self.lowered.manifest.encode())?;
         writer.add(SectionKind::Decisions, decisions.to_string().into_bytes())?;
         writer.add(SectionKind::Provenance, self.provenance.to_string().into_bytes())?;
-        for (target, code) in self.compiled.code {
+        for (target, code) in self.code {
             writer.add(SectionKind::Code(target), code)?;
         }
-        writer.add_weights(self.compiled.lowered.weights)?;
+        for (arch, section) in self.device {
+            writer.add(SectionKind::Ptx(arch), section)?;
+        }
+        writer.add_weights(self.lowered.weights)?;
         Ok(writer)
     }
 }

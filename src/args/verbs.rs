@@ -27,6 +27,9 @@ pub struct Compilation {
     /// Targets to generate code for; see `planc targets`
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub target: Vec<String>,
+    /// Refuse what does not run on the device
+    #[arg(long)]
+    pub no_fallback: bool,
     /// Bytes that one value may have at most, such as 512M
     #[arg(long, value_name = "SIZE", value_parser = values::size)]
     pub max_memory: Option<usize>,
@@ -173,6 +176,8 @@ pub enum Emit {
     Plan,
     /// The optimised graph as text.
     Ir,
+    /// The device code of the plan as text.
+    Ptx,
 }
 
 /// `planc run`.

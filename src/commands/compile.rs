@@ -33,7 +33,7 @@ pub fn run(args: &Compile, verbose: bool) -> Outcome {
     let emit = if args.stop_after.is_some() { Emit::Ir } else { args.emit };
     let named = args.output.as_ref().or(args.save_engine.as_ref());
     let output = match emit {
-        Emit::Ir => named.cloned(),
+        Emit::Ir | Emit::Ptx => named.cloned(),
         Emit::Plan => Some(named.cloned().map_or_else(|| unnamed(&path, args.force), Ok)?),
     };
     if let Some(out) = &output
@@ -63,6 +63,16 @@ pub fn run(args: &Compile, verbose: bool) -> Outcome {
         report.warnings = built.model.warnings.clone();
         report.steps = built.steps();
         report.weights_bytes = built.weights_bytes();
+        if emit == Emit::Ptx {
+            let text = built.ptx()?;
+            report.bytes = text.len() as u64;
+            drop(progress);
+            match &output {
+                Some(out) => io::write(out, text.as_bytes())?,
+                None => report::print(&text)?,
+            }
+            return finish(args, verbose, report, emit);
+        }
         let layers = args.dump_layer_info.then(|| super::explain::table(built.decisions()));
         progress.stage("writing");
         let out = output.clone().unwrap_or_default();
@@ -70,6 +80,11 @@ pub fn run(args: &Compile, verbose: bool) -> Outcome {
         drop(progress);
         layers.iter().for_each(|l| report::say(l));
     }
+    finish(args, verbose, report, emit)
+}
+
+/// Says what was done, and writes the report.
+fn finish(args: &Compile, verbose: bool, mut report: Report, emit: Emit) -> Outcome {
     report.peak_rss_bytes = machine::peak_rss_bytes();
     tell(args, verbose, &report, emit)?;
     if let Some(file) = &args.report {

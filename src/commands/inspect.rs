@@ -9,8 +9,10 @@ use crate::report::{self, Progress, program};
 use crate::source::{self, Kind};
 use planc_ir::text::Header;
 use planc_ir::{Graph, ValueId};
+use planc_kir::Kernel;
 use planc_plan::container::SectionKind;
-use planc_plan::program::ValueDecl;
+use planc_plan::launch::Module;
+use planc_plan::program::{Action, Storage, ValueDecl};
 use planc_runtime::{OpenOptions, Plan};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -92,6 +94,7 @@ fn inspect_plan(args: &Inspect, plan: &Plan) -> Result<(), CliError> {
     }
     let weights_bytes = container.section(SectionKind::Weights).map_or(0, <[u8]>::len);
     let arena_bytes = plan.arena_bytes(&|_| None);
+    let device = device(plan);
     let provenance: Value =
         container.section(SectionKind::Provenance).and_then(|s| serde_json::from_slice(s).ok()).unwrap_or_default();
     if args.json {
@@ -106,6 +109,7 @@ fn inspect_plan(args: &Inspect, plan: &Plan) -> Result<(), CliError> {
             "step_kinds": kinds,
             "weights_bytes": weights_bytes,
             "arena_bytes": arena_bytes,
+            "device": device,
             "sections": sections,
             "content_digest": report::hex(&container.content_digest()),
             "provenance": provenance,
@@ -120,11 +124,70 @@ fn inspect_plan(args: &Inspect, plan: &Plan) -> Result<(), CliError> {
     );
     text += &ports(&inputs, &outputs);
     text += &report::table(&["step", "count"], kinds.into_iter().map(|(k, n)| vec![k, n.to_string()]));
+    if let Some(d) = &device {
+        text += &format!("device {}, {} launches, {} copies\n", d.arch, d.launches, d.copies);
+        text += &report::table(&["host step", "kernel"], d.host.iter().map(|(s, k)| vec![s.clone(), k.clone()]));
+    }
     let rows =
         sections.iter().map(|s| vec![s.kind.clone(), s.offset.to_string(), s.bytes.to_string(), s.blake3[..16].into()]);
     text += &report::table(&["section", "offset", "bytes", "blake3"], rows);
     text += &format!("provenance {provenance:#}\n");
     report::print(&text)
+}
+
+/// What a plan does on a device.
+#[derive(Serialize)]
+struct OnDevice {
+    arch: String,
+    /// Launches of kernels in one walk over all steps.
+    launches: usize,
+    /// Steps that run on the host: name and kernel.
+    host: Vec<(String, String)>,
+    /// Values that are copied between the two, inputs and outputs among them.
+    copies: usize,
+}
+
+/// What `plan` does on a device, if it is for one.
+fn device(plan: &Plan) -> Option<OnDevice> {
+    let container = plan.container().ok()?;
+    let kind = container.sections().iter().map(|s| s.kind).find(|k| matches!(k, SectionKind::Ptx(_)))?;
+    let SectionKind::Ptx(arch) = kind else { return None };
+    let module = Module::parse(container.section(kind)?, plan.manifest()).ok()?;
+    let mut all = OnDevice { arch: arch.to_string(), launches: 0, host: vec![], copies: 0 };
+    for p in &plan.manifest().programs {
+        // Of each value: whether its bytes are on the host, and on the device.
+        let mut places = vec![(false, false); p.values.len()];
+        for (place, v) in places.iter_mut().zip(&p.values) {
+            *place = match v.storage {
+                Storage::Weight { .. } | Storage::Strings { .. } => (true, true),
+                _ => (true, false),
+            };
+        }
+        for s in &p.steps {
+            let code = match s.action {
+                Action::Kernel { kernel: Kernel::Reshape, .. } => {
+                    let from = s.inputs.first().copied().flatten().map(|v| places[v as usize]);
+                    let to = s.outputs.iter().flatten();
+                    to.for_each(|v| places[*v as usize] = from.unwrap_or((true, false)));
+                    continue;
+                }
+                Action::Kernel { code, .. } => code,
+                _ => None,
+            };
+            match code {
+                Some(n) => all.launches += module.steps.get(n as usize).map_or(0, |d| d.launches.len()),
+                None => all.host.push((s.name.clone(), program::action(&s.action))),
+            }
+            for v in s.inputs.iter().flatten() {
+                let (host, device) = &mut places[*v as usize];
+                let there = if code.is_some() { device } else { host };
+                all.copies += usize::from(!std::mem::replace(there, true));
+            }
+            s.outputs.iter().flatten().for_each(|v| places[*v as usize] = (code.is_none(), code.is_some()));
+        }
+        all.copies += p.outputs.iter().filter(|v| !places[**v as usize].0).count();
+    }
+    Some(all)
 }
 
 fn inspect_model(args: &Inspect) -> Result<(), CliError> {

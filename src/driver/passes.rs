@@ -105,12 +105,18 @@ pub fn run(
 ) -> Result<Passes, CliError> {
     let defaults = PassOptions::default();
     let budget = options.max_memory.unwrap_or(usize::MAX).min(defaults.memory_budget);
+    let mut disabled = options.disabled.clone();
+    let device = options.device().is_some();
+    if device {
+        // Blocks of 16 channels are a layout of processors.
+        disabled.push("assign-layout".into());
+    }
     let options = PassOptions {
-        disabled: options.disabled.clone(),
+        disabled,
         stop_after: stop_after.map(str::to_string),
         opt_level: options.level,
         memory_budget: budget,
-        supports: planc_cpu::supports,
+        supports: if device { planc_cuda::supports } else { planc_cpu::supports },
         quantise,
         ..defaults
     };

@@ -27,6 +27,27 @@ fn a_plan_gives_what_its_model_gives() {
 }
 
 #[test]
+fn plans_for_devices() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = folder.path().join("a.plan");
+    let again = folder.path().join("b.plan");
+    for out in [&plan, &again] {
+        compile("convnet", out, &["--target", "cuda:sm_80"]);
+    }
+    assert_eq!(std::fs::read(&plan).unwrap(), std::fs::read(&again).unwrap(), "the same bytes");
+    let report = planc_at("inspect {} --json", &plan).json();
+    assert_eq!(report["targets"], serde_json::json!(["cuda:sm_80"]));
+    assert_eq!(report["device"]["arch"], "sm_80");
+    assert!(report["device"]["launches"].as_u64().unwrap() > 0);
+    let text = planc_at("compile {} --target cuda:sm_80 --emit ptx", &model("convnet")).ok();
+    assert!(text.starts_with(".version 7.0\n.target sm_80\n"), "{text}");
+    for wrong in ["--target cuda:sm_80,aarch64", "--no-fallback", "--emit ptx"] {
+        let output = planc_at(&format!("compile {{}} {wrong}"), &model("convnet"));
+        assert!(output.code == 2 && output.stderr.contains("E0001"), "{wrong}: {}", output.stderr);
+    }
+}
+
+#[test]
 fn arrays_go_in_and_out() {
     let folder = tempfile::tempdir().unwrap();
     let plan = folder.path().join("a.plan");
