@@ -125,3 +125,36 @@ impl Select for Selector {
         Ok(Chosen::Step { action: Action::Kernel { kernel, epilogue, code }, inputs })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Options, compile};
+    use planc_plan::launch::Module;
+
+    const ARCH: PtxArch = PtxArch::sm(80);
+
+    fn graph() -> planc_ir::Graph {
+        let text = "graph @g (format 1, opset 17) {\n  in %x: f32[2,8]\n  %a: f32[2,8] = Relu(%x)\n  \
+                    %b: f32[2,8] = Relu(%a)\n  %c: f32[8,2] = Transpose(%b) {perm=[1,0]}\n  out %c\n}\n";
+        planc_ir::text::parse(text).expect("the text is a graph")
+    }
+
+    #[test]
+    fn equal_kernels_are_emitted_once() {
+        let options = Options { arch: ARCH, no_fallback: true, fallback: |_, _, _, _| false };
+        let compiled = compile(&graph(), &options).expect("every step runs on the device");
+        let (arch, section) = &compiled.sections[0];
+        let module = Module::parse(section, &compiled.lowered.manifest).expect("the section fits");
+        let entries: Vec<&str> = module.steps.iter().flat_map(|s| &s.launches).map(|l| l.entry.as_str()).collect();
+        assert_eq!((*arch, entries), (ARCH, vec!["map_0", "transpose_1"]));
+        let steps = &compiled.lowered.manifest.programs[0].steps;
+        let code = |i: usize| match steps[i].action {
+            Action::Kernel { code, .. } => code,
+            _ => None,
+        };
+        assert_eq!([code(0), code(1), code(2)], [Some(0), Some(0), Some(1)]);
+        let again = compile(&graph(), &options).expect("every step runs on the device");
+        assert_eq!(again.sections, compiled.sections, "the same bytes");
+    }
+}
