@@ -5,8 +5,23 @@
 //! parameters, computed when it is launched. Everything is row-major. Indices are 32 bits: tensors of 2^31 elements or more
 //! are declined. A generator may decline more by extents, with its reason; then the step runs on the host.
 
+mod attention;
+#[cfg(test)]
+mod attention_tests;
+#[cfg(test)]
+mod check;
+mod conv;
+#[cfg(test)]
+mod conv_tests;
+mod conv_window;
 mod entry;
 mod gather;
+mod gemm;
+mod gemm_mma;
+#[cfg(test)]
+mod gemm_tests;
+mod gemm_tile;
+mod gemm_vector;
 mod index;
 mod map;
 mod moves;
@@ -112,6 +127,9 @@ pub struct Row {
 fn row(kernel: &Kernel) -> Option<&'static Row> {
     Some(match kernel {
         Kernel::Map(_) => &map::ROW,
+        Kernel::Gemm(_) => &gemm::ROW,
+        Kernel::Attention(_) => &attention::ROW,
+        Kernel::Conv(_) | Kernel::ConvTranspose(_) => &conv::ROW,
         Kernel::Transpose { .. } => &moves::TRANSPOSE,
         Kernel::Slice(_) => &moves::SLICE,
         Kernel::Concat { .. } => &moves::CONCAT,
@@ -128,12 +146,8 @@ fn row(kernel: &Kernel) -> Option<&'static Row> {
         Kernel::GatherNd { .. } => &gather::ND,
         Kernel::CumSum { .. } => &gather::CUM_SUM,
         Kernel::Resize(_) => &resize::ROW,
-        Kernel::Gemm(_)
-        | Kernel::Conv(_)
-        | Kernel::ConvTranspose(_)
-        | Kernel::GemmInteger
+        Kernel::GemmInteger
         | Kernel::ConvInteger(_)
-        | Kernel::Attention(_)
         | Kernel::Reshape
         | Kernel::ScatterElements { .. }
         | Kernel::ScatterNd { .. }
