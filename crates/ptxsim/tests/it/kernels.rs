@@ -120,11 +120,16 @@ fn hgemm(m: usize, n: usize, k: usize) -> Case {
 }
 
 fn softmax(rows: usize, columns: usize) -> Case {
-    let x = numbers(rows * columns, 7);
+    let mut x = numbers(rows * columns, 7);
+    // Its row overflows unless this maximum, of the last lane of the second warp, is taken off everywhere.
+    if let Some(v) = x.get_mut(127) {
+        *v = 1000.0;
+    }
     let want = x.chunks(columns).flat_map(|row| {
-        let e: Vec<f32> = row.iter().map(|v| v.exp()).collect();
-        let sum: f32 = e.iter().sum();
-        e.into_iter().map(move |v| v / sum)
+        let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let e: Vec<f64> = row.iter().map(|v| f64::from(v - max).exp()).collect();
+        let sum: f64 = e.iter().sum();
+        e.into_iter().map(move |v| (v / sum) as f32)
     });
     Case {
         text: include_str!("kernels/softmax.ptx"),
@@ -135,7 +140,7 @@ fn softmax(rows: usize, columns: usize) -> Case {
         inputs: vec![bytes(&x)],
         zeros: vec![],
         sizes: vec![columns as u32],
-        tolerance: 1e-6,
+        tolerance: 1e-5,
     }
 }
 
@@ -236,7 +241,7 @@ const fn wrong(name: &'static str, case: fn() -> Case, from: &'static str, to: &
 
 const ADD: fn() -> Case = || vector_add(1000);
 const SGEMM: fn() -> Case = || sgemm(33, 17, 50);
-const HGEMM: fn() -> Case = || hgemm(45, 70, 72);
+const HGEMM: fn() -> Case = || hgemm(45, 94, 72);
 const SOFTMAX: fn() -> Case = || softmax(3, 200);
 const TOTAL: fn() -> Case = || total(1000);
 
@@ -385,4 +390,43 @@ fn every_mutant_is_caught() {
         }
     }
     assert!(missed.is_empty(), "{} of {}:\n{}", missed.len(), MUTANTS.len(), missed.join("\n"));
+}
+
+/// Lines without which a kernel still computes the same in these cases: nothing reads the last stages, and columns that end
+/// in the last quarter of a tile leave two predicates as they were.
+const SPARE: &[&str] = &["cp.async.wait_all;", "setp.lt.u32 %col_ok, %x, %n;", "setp.lt.u32 %col_ok, %x, %n;"];
+
+#[test]
+fn hardly_a_line_is_spare() {
+    let mut spare = vec![];
+    for case in [ADD(), SGEMM(), HGEMM(), SOFTMAX(), TOTAL()] {
+        for (i, line) in case.text.lines().enumerate() {
+            let code = line.trim();
+            if !code.contains(';') || code.starts_with(['.', '/']) || code == "ret;" {
+                continue;
+            }
+            let rest = case.text.lines().enumerate().filter(|(j, _)| *j != i).map(|(_, l)| l);
+            let text = rest.collect::<Vec<_>>().join("\n");
+            if Module::parse(&text).is_err() {
+                continue;
+            }
+            let (outcome, ..) = case.run(&text, Options { budget: 1_000_000, ..Options::default() });
+            if outcome == Outcome::Right {
+                spare.push(code);
+            }
+        }
+    }
+    assert_eq!(spare, SPARE);
+}
+
+#[test]
+fn broken_text_is_an_error_and_nothing_worse() {
+    let text = include_str!("kernels/hgemm.ptx");
+    let mut refused = 0;
+    for at in (0..text.len()).step_by(3).filter(|i| text.is_char_boundary(*i)) {
+        let cut = format!("{}{}", &text[..at], text.get(at + 1..).unwrap_or_default());
+        refused += usize::from(Module::parse(&cut).is_err());
+        assert!(at + 2 > text.len() || Module::parse(&text[..at]).is_err() || at < 600, "{at}");
+    }
+    assert!(refused > text.len() / 9, "{refused}");
 }
