@@ -166,11 +166,7 @@ fn names_input(name: &str, decl: &ValueDecl) -> bool {
 }
 
 /// Inputs from a folder, or from a file that holds several; whether they were `.pb` files.
-pub(super) fn many(
-    ports: &[Port<'_>],
-    path: &Path,
-    found: &mut [Option<(Tensor, String)>],
-) -> Result<bool, CliError> {
+pub(super) fn many(ports: &[Port<'_>], path: &Path, found: &mut [Option<(Tensor, String)>]) -> Result<bool, CliError> {
     let decls: Vec<&ValueDecl> = ports.iter().map(|p| p.decl).collect();
     let decls = decls.as_slice();
     let kind = std::fs::metadata(path).map_err(|e| unreadable(path, &super::system(&e)))?;

@@ -7,6 +7,9 @@ use planc_kernels::conv::{self, Conv2d};
 use planc_kir::Conv;
 use planc_tensor::{Layout, Tensor};
 
+/// What was chosen, and why.
+pub(crate) type Choice = (&'static str, String);
+
 /// Constant weights of a convolution whose result lies in blocks: their layout and elements, and what was chosen and why
 /// where there was a choice. `None` when the kernel takes them as they are.
 pub(crate) fn pack_conv(
@@ -14,7 +17,7 @@ pub(crate) fn pack_conv(
     w: &Tensor,
     (x, y): (&TensorType, &TensorType),
     exact: bool,
-) -> Option<(Layout, Vec<f32>, Option<(&'static str, String)>)> {
+) -> Option<(Layout, Vec<f32>, Option<Choice>)> {
     let &[m, c, kh, kw] = w.shape() else { return None };
     if y.layout != Layout::Nchw16c {
         return None;

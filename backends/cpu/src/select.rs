@@ -1,7 +1,7 @@
 //! Which kernel computes a node, and in what form it wants its weights.
 
 use crate::codegen::{self, Functions};
-use crate::convolution::pack_conv;
+use crate::convolution::{Choice, pack_conv};
 use planc_ir::{NodeId, ValueId};
 use planc_kernels::conv::{self, TransposedConv};
 use planc_kernels::dispatch::{self, Form};
@@ -199,7 +199,7 @@ fn pack(
     operands: &mut [Prepared],
     result: Option<ValueId>,
     exact_conv: bool,
-) -> Option<(&'static str, String)> {
+) -> Option<Choice> {
     match kernel {
         Kernel::Rnn(rnn) => {
             pack_recurrent(b, rnn, operands);

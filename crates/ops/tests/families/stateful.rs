@@ -96,7 +96,7 @@ fn dropout_in_training_mode_keeps_the_mean() {
 fn experiments_of_old_opsets() {
     let shape = Tensor::vector(vec![2i64, 1]);
     let list = [("input_as_shape", Attr::Int(1)), ("value", Attr::Float(3.0)), ("extra_shape", Attr::Ints(vec![2]))];
-    check("ConstantFill", &list, &[shape.clone()], &[2, 1, 2], &[3.0; 4]);
+    check("ConstantFill", &list, std::slice::from_ref(&shape), &[2, 1, 2], &[3.0; 4]);
     let got = run("", "ConstantFill", attrs(&[("dtype", Attr::Int(7))]), &[Some(shape)], 1).unwrap();
     assert_eq!((got[0].dtype(), got[0].shape()), (DType::I64, [2].as_slice()));
     refuse("ConstantFill", &[("shape", Attr::Ints(vec![-1]))], &[], "negative");
