@@ -99,7 +99,7 @@ fn plan(g: &Graph, id: NodeId, cx: &PassCx<'_>) -> Plan {
     let blocks = match kernel(g, id) {
         Some((kernel, operands)) if node.outputs().iter().skip(1).all(Option::is_none) => {
             blocks(g, node, &kernel, &operands)
-                .filter(|b| floats_only(g, node) || exists(g, node, cx, &kernel, &operands, b))
+                .filter(|b| floats_only(g, node, &kernel) || exists(g, node, cx, &kernel, &operands, b))
         }
         _ => None,
     };
@@ -109,10 +109,12 @@ fn plan(g: &Graph, id: NodeId, cx: &PassCx<'_>) -> Plan {
     }
 }
 
-/// Whether a node reads and gives nothing but f32, for which all that [`blocks`] asks for exists.
-fn floats_only(g: &Graph, node: &Node) -> bool {
+/// Whether a node reads and gives nothing but f32, for which all that [`blocks`] asks for exists. A program may compute in
+/// other types than it reads.
+fn floats_only(g: &Graph, node: &Node, kernel: &Kernel) -> bool {
     let float = |v: ValueId| g.tensor_type(v).is_none_or(|t| t.dtype == DType::F32);
-    node.reads().all(float) && node.outputs().iter().flatten().all(|v| float(*v))
+    let program = matches!(kernel, Kernel::Map(_));
+    !program && node.reads().all(float) && node.outputs().iter().flatten().all(|v| float(*v))
 }
 
 /// Whether the backend has the kernel in blocks.
