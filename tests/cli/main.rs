@@ -2,6 +2,7 @@
 //! repository.
 
 mod architecture;
+mod device;
 mod errors;
 mod help;
 mod models;
