@@ -8,10 +8,12 @@ use super::ints;
 use super::walk::collapse;
 use super::{Cx, Operand, Output};
 use crate::isa::{Isa, Kernel, Simd};
+use crate::micro::PANEL;
 use crate::par::{Shared, ranges};
 use crate::vmath;
 use planc_kir::{BinOp, Expr, Inst, Reg, UnOp};
 use planc_tensor::{DType, Layout, broadcast_strides, element_count};
+use std::cell::Cell;
 
 /// Elements of a block: a dozen registers of it fit L1.
 const BLOCK: usize = 512;
@@ -320,8 +322,14 @@ impl Kernel for Blocks<'_> {
     fn run<S: Simd>(self, s: S) {
         let p = self.program;
         let insts = p.expr.insts();
-        let mut memory = vec![0f32; (insts.len() + p.args.len()) * BLOCK];
-        let (args, regs) = memory.split_at_mut(p.args.len() * BLOCK);
+        // An epilogue runs over a tile's few elements at a time: registers are no longer than needed, and stay.
+        let width = BLOCK.min((self.end - self.start).next_multiple_of(PANEL));
+        let mut registers = REGISTERS.take();
+        let need = (insts.len() + p.args.len()) * width;
+        if registers.len() < need {
+            registers.resize(need, 0.0);
+        }
+        let (args, regs) = registers[..need].split_at_mut(p.args.len() * width);
         let mut sources = vec![Src::Splat(0.0); insts.len()];
         let mut repeated = vec![usize::MAX; p.args.len()];
         for start in (self.start..self.end).step_by(BLOCK) {
@@ -336,21 +344,21 @@ impl Kernel for Blocks<'_> {
                     // SAFETY: the block's elements are within the result, and no other task writes them.
                     unsafe { self.target.bytes.get().cast::<f32>().add(start) }
                 } else {
-                    regs[i * BLOCK..].as_mut_ptr()
+                    regs[i * width..].as_mut_ptr()
                 };
                 let whole = |r: Reg| p.expr.type_of(r).is_int();
                 let src = match *inst {
                     Inst::Const(t, v) if t.is_int() => Src::Splat(ints::lane(ints::wrap(t, v.as_i64() as i32))),
                     Inst::Const(_, v) => Src::Splat(v.as_f64() as f32),
                     Inst::Arg(0) if self.given.is_some() => {
-                        let to = &mut args[..BLOCK];
+                        let to = &mut args[..width];
                         let given = self.given.unwrap_or_default();
                         to.iter_mut().zip(given).for_each(|(to, v)| *to = ints::lane(*v));
                         Src::Block(to.as_ptr())
                     }
                     Inst::Arg(a) => {
                         let a = usize::from(a);
-                        let to = &mut args[a * BLOCK..(a + 1) * BLOCK];
+                        let to = &mut args[a * width..(a + 1) * width];
                         // SAFETY: shapes and lengths were checked against the result's extents; operands are not
                         // written during the run, but for the result's own elements, by the task that reads them.
                         unsafe { load(&p.args[a], &p.extents, start, n, ragged, to, &mut repeated[a]) }
@@ -382,7 +390,13 @@ impl Kernel for Blocks<'_> {
             // SAFETY: as for `direct`; the result is a block or a splat.
             unsafe { store(*result, self.target, start, n) };
         }
+        REGISTERS.set(registers);
     }
+}
+
+thread_local! {
+    /// Memory of a program's registers between its blocks; what it holds does not matter.
+    static REGISTERS: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
 }
 
 /// Makes elements `start..start + n` of an operand available. `repeated` is where the row begins that `to` holds over and
@@ -471,19 +485,37 @@ fn spread(to: &mut [f32], n: usize, from: impl Fn(usize) -> f32) -> Src {
 /// `start..start + n` is within the target and written by this task only; `src` is valid for `n` elements.
 #[inline(always)]
 unsafe fn store(src: Src, target: Target, start: usize, n: usize) {
-    for i in 0..n {
-        // SAFETY: as promised by the caller.
-        unsafe {
-            let v = match src {
-                Src::Splat(v) => v,
-                Src::Block(p) if p == target.bytes.get().cast::<f32>().add(start).cast_const() => return,
-                Src::Block(p) => *p.add(i),
-            };
-            match target.dtype {
-                DType::Bool => *target.bytes.get().add(start + i) = u8::from(v != 0.0),
-                DType::U8 | DType::I8 => *target.bytes.get().add(start + i) = v.to_bits() as u8,
-                _ => target.bytes.get().cast::<f32>().add(start + i).write(v),
+    // SAFETY: as promised by the caller.
+    unsafe {
+        let p = match src {
+            Src::Splat(v) => {
+                (0..n).for_each(|i| store_one(v, target, start + i));
+                return;
             }
+            Src::Block(p) => p,
+        };
+        match target.dtype {
+            DType::U8 | DType::I8 => {
+                let to = std::slice::from_raw_parts_mut(target.bytes.get().add(start), n);
+                let from = std::slice::from_raw_parts(p, n);
+                to.iter_mut().zip(from).for_each(|(to, v)| *to = v.to_bits() as u8);
+            }
+            DType::F32 | DType::I32 if p == target.bytes.get().cast::<f32>().add(start).cast_const() => {}
+            _ => (0..n).for_each(|i| store_one(*p.add(i), target, start + i)),
+        }
+    }
+}
+
+/// # Safety
+/// Element `i` is within the target and written by this task only.
+#[inline(always)]
+unsafe fn store_one(v: f32, target: Target, i: usize) {
+    // SAFETY: as promised by the caller.
+    unsafe {
+        match target.dtype {
+            DType::Bool => *target.bytes.get().add(i) = u8::from(v != 0.0),
+            DType::U8 | DType::I8 => *target.bytes.get().add(i) = v.to_bits() as u8,
+            _ => target.bytes.get().cast::<f32>().add(i).write(v),
         }
     }
 }
