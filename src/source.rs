@@ -111,7 +111,10 @@ pub fn ready(
 
 /// The CUDA device of this machine.
 fn driver() -> Result<Arc<dyn Driver>, CliError> {
-    let opened = LibCuda::open().map_err(|e| CliError::new(Fault::Machine, e.to_string()).help("use --device cpu"))?;
+    let opened = LibCuda::open().map_err(|e| {
+        CliError::new(Fault::Machine, e.to_string())
+            .help("run it where there is an NVIDIA driver, or compile for a CPU target")
+    })?;
     Ok(Arc::new(opened))
 }
 
