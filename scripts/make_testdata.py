@@ -127,11 +127,15 @@ def convnet():
 
 
 def transformer():
-    """One pre-norm encoder block with masked attention and erf-GELU; batch and sequence are free."""
+    """Two pre-norm encoder blocks with masked attention and erf-GELU; batch and sequence are free."""
     hidden, heads, width = 32, 4, 8
     b = Builder("transformer", 17)
     ids = b.input("ids", I64, ["batch", "seq"])
     mask = b.input("mask", I64, ["batch", "seq"])
+    for name, shape in (("heads.shape", [0, 0, heads, width]), ("merge.shape", [0, 0, hidden]), ("axes12", [1, 2])):
+        b.const(name, shape, np.int64)
+    for name, value in (("sqrt.width", np.sqrt(width)), ("one", 1), ("minus.large", -10000), ("sqrt2", np.sqrt(2)), ("half", 0.5)):
+        b.const(name, value, np.float32)
 
     def norm(x, name):
         scale = b.const(f"{name}.weight", stream("transformer", name).uniform(0.5, 1.5, hidden), np.float32)
@@ -141,27 +145,29 @@ def transformer():
         y = b.op("MatMul", [x, b.weight(f"{name}.weight", rows, columns)], f"{name}.matmul")
         return b.op("Add", [y, b.weight(f"{name}.bias", columns, scale=0.1)], f"{name}.out")
 
+    def block(x, masked, at):
+        h = norm(x, f"{at}.norm1")
+        q, k, v = (b.op("Reshape", [linear(h, f"{at}.{n}", hidden, hidden), "heads.shape"], f"{at}.{n}.heads")
+                   for n in ("query", "key", "value"))
+        q = b.op("Transpose", [q], f"{at}.query.t", perm=[0, 2, 1, 3])
+        k = b.op("Transpose", [k], f"{at}.key.t", perm=[0, 2, 3, 1])
+        v = b.op("Transpose", [v], f"{at}.value.t", perm=[0, 2, 1, 3])
+        scores = b.op("Div", [b.op("MatMul", [q, k], f"{at}.scores.raw"), "sqrt.width"], f"{at}.scores")
+        weights = b.op("Softmax", [b.op("Add", [scores, masked], f"{at}.scores.masked")], f"{at}.attention.weights", axis=-1)
+        y = b.op("Transpose", [b.op("MatMul", [weights, v], f"{at}.context")], f"{at}.context.t", perm=[0, 2, 1, 3])
+        y = b.op("Reshape", [y, "merge.shape"], f"{at}.context.merged")
+        x = b.op("Add", [x, linear(y, f"{at}.project", hidden, hidden)], f"{at}.residual")
+        h = linear(norm(x, f"{at}.norm2"), f"{at}.up", hidden, 64)
+        erf = b.op("Erf", [b.op("Div", [h, "sqrt2"], f"{at}.gelu.scaled")], f"{at}.gelu.erf")
+        h = b.op("Mul", [h, b.op("Add", [erf, "one"], f"{at}.gelu.plus1")], f"{at}.gelu.twice")
+        h = b.op("Mul", [h, "half"], f"{at}.gelu.out")
+        return b.op("Add", [x, linear(h, f"{at}.down", 64, hidden)], f"{at}.hidden")
+
     x = b.op("Gather", [b.weight("embedding", 50, hidden, scale=1.0), ids], "embedded")
-    h = norm(x, "norm1")
-    split = b.const("heads.shape", [0, 0, heads, width], np.int64)
-    q, k, v = (b.op("Reshape", [linear(h, n, hidden, hidden), split], f"{n}.heads") for n in ("query", "key", "value"))
-    q = b.op("Transpose", [q], "query.t", perm=[0, 2, 1, 3])
-    k = b.op("Transpose", [k], "key.t", perm=[0, 2, 3, 1])
-    v = b.op("Transpose", [v], "value.t", perm=[0, 2, 1, 3])
-    scores = b.op("Div", [b.op("MatMul", [q, k], "scores.raw"), b.const("sqrt.width", np.sqrt(width), np.float32)], "scores")
-    allowed = b.op("Unsqueeze", [b.op("Cast", [mask], "mask.f32", to=F32), b.const("axes12", [1, 2], np.int64)], "mask.4d")
-    hidden_bias = b.op("Mul", [b.op("Sub", [b.const("one", 1, np.float32), allowed], "mask.inv"),
-                               b.const("minus.large", -10000, np.float32)], "mask.bias")
-    weights = b.op("Softmax", [b.op("Add", [scores, hidden_bias], "scores.masked")], "attention.weights", axis=-1)
-    y = b.op("Transpose", [b.op("MatMul", [weights, v], "context")], "context.t", perm=[0, 2, 1, 3])
-    y = b.op("Reshape", [y, b.const("merge.shape", [0, 0, hidden], np.int64)], "context.merged")
-    x = b.op("Add", [x, linear(y, "project", hidden, hidden)], "residual1")
-    h = linear(norm(x, "norm2"), "up", hidden, 64)
-    erf = b.op("Erf", [b.op("Div", [h, b.const("sqrt2", np.sqrt(2), np.float32)], "gelu.scaled")], "gelu.erf")
-    h = b.op("Mul", [h, b.op("Add", [erf, "one"], "gelu.plus1")], "gelu.twice")
-    h = b.op("Mul", [h, b.const("half", 0.5, np.float32)], "gelu.out")
-    b.op("Add", [x, linear(h, "down", 64, hidden)], "hidden")
-    b.output("hidden", F32, ["batch", "seq", hidden])
+    allowed = b.op("Unsqueeze", [b.op("Cast", [mask], "mask.f32", to=F32), "axes12"], "mask.4d")
+    masked = b.op("Mul", [b.op("Sub", ["one", allowed], "mask.inv"), "minus.large"], "mask.bias")
+    x = block(block(x, masked, "0"), masked, "1")
+    b.output(x, F32, ["batch", "seq", hidden])
     return b.model(), [{"ids": (1, 6), "mask": (1, 6)}, {"ids": (3, 11), "mask": (3, 11)}]
 
 

@@ -53,7 +53,7 @@ fn a_trained_network_for_digits() {
 }
 
 #[test]
-fn a_transformer() {
+fn a_transformer_of_two_layers() {
     check("models/transformer", "test_data_set_0");
 }
 
