@@ -103,12 +103,6 @@ fn select(
     operands: &[Option<ValueId>],
 ) -> Result<Chosen, OpError> {
     let node = b.graph.node(id);
-    if kernel == Kernel::Reshape {
-        let Some(source) = operands.first().copied().flatten() else {
-            return Err(OpError::arity("the operand is missing"));
-        };
-        return Ok(Chosen::Alias(c.value(b, source)));
-    }
     let mut kernel = kernel;
     let sides: &[ValueId] = node.epilogue().map_or(&[], |e| &e.sides);
     let mut operands: Vec<Prepared> = operands.iter().map(|v| Prepared::Value(*v)).collect();

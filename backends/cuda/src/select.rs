@@ -76,12 +76,6 @@ impl Select for Selector {
         operands: &[Option<ValueId>],
     ) -> Result<Chosen, OpError> {
         let node = b.graph.node(id);
-        if kernel == Kernel::Reshape {
-            let Some(source) = operands.first().copied().flatten() else {
-                return Err(OpError::arity("the operand is missing"));
-            };
-            return Ok(Chosen::Alias(c.value(b, source)));
-        }
         let sides: &[ValueId] = node.epilogue().map_or(&[], |e| &e.sides);
         let operands: Vec<Option<ValueId>> = operands.iter().copied().chain(sides.iter().map(|v| Some(*v))).collect();
         let epilogue = node.epilogue().map(|e| e.expr.clone());

@@ -68,6 +68,35 @@ pub(crate) fn cut(par: &dyn Parallel, units: usize, cost: usize) -> usize {
     units.min(worth.max(1)).min(threads)
 }
 
+/// Into how many strips of `units` rows, `least` or more, and parts of `blocks` output blocks to cut each of `images`, when
+/// a row of a block costs about `cost`.
+pub(crate) fn strips(
+    par: &dyn Parallel,
+    images: usize,
+    units: usize,
+    blocks: usize,
+    least: usize,
+    cost: usize,
+) -> (usize, usize) {
+    let threads = cut(par, images * units * blocks, cost).max(1);
+    if threads == 1 {
+        return (least, 1);
+    }
+    let mut best = (usize::MAX, (least, 1));
+    for strips in least..=units.min(least + 2 * threads) {
+        for parts in 1..=blocks.min(2 * threads) {
+            let rounds = (images * strips * parts).div_ceil(threads);
+            // The longest thread in rows x blocks, and a little for what every further cut reads again.
+            let work = rounds * units.div_ceil(strips) * blocks.div_ceil(parts);
+            let cost = work * 64 + strips + parts;
+            if cost < best.0 {
+                best = (cost, (strips, parts));
+            }
+        }
+    }
+    best.1
+}
+
 /// Runs `f` over consecutive ranges that cover `0..units`.
 pub(crate) fn ranges(par: &dyn Parallel, units: usize, cost: usize, f: impl Fn(std::ops::Range<usize>) + Sync) {
     let tasks = cut(par, units, cost);

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 /// How one backend runs kernels.
 pub trait Select {
-    /// Chooses how `kernel` is run over `operands` (an epilogue's sides, which are [`planc_ir::Epilogue::sides`] of the
+    /// Chooses how `kernel`, which is no [`Kernel::Reshape`], is run over `operands` (an epilogue's sides, which are [`planc_ir::Epilogue::sides`] of the
     /// node, not among them). Constants in another form than the graph's are added by [`Compiler::made_const`].
     ///
     /// # Errors
@@ -43,8 +43,6 @@ pub enum Chosen {
         /// Operands.
         inputs: Vec<Option<ValueIx>>,
     },
-    /// Another shape of the bytes of a value.
-    Alias(ValueIx),
     /// The reference evaluation, with the reason.
     Reference(String),
 }
@@ -224,13 +222,16 @@ impl Compiler {
             planc_ops::Lowered::Control => return self.control(b, select, id),
             planc_ops::Lowered::Kernel { kernel, operands } if b.extents_known(node) => {
                 let operands: Vec<Option<ValueId>> = operands.iter().map(|i| node.input(*i)).collect();
+                // On no backend does another shape of the same bytes need a kernel.
+                if kernel == Kernel::Reshape {
+                    let source = operands.first().copied().flatten();
+                    let of = self.value(b, source.ok_or_else(|| OpError::arity("the operand is missing"))?);
+                    self.alias(b, node, of);
+                    return Ok(());
+                }
                 match select.select(self, b, id, kernel, &operands)? {
                     Chosen::Step { action, inputs } => {
                         self.step(b, node, action, inputs);
-                        return Ok(());
-                    }
-                    Chosen::Alias(of) => {
-                        self.alias(b, node, of);
                         return Ok(());
                     }
                     Chosen::Reference(reason) => self.decide(b, id, "reference", &reason),

@@ -317,31 +317,9 @@ impl Plan<'_> {
         // Strips that are too low read most rows twice.
         let lowest = if self.oh == 1 { 64 } else { (2 * self.reach).max(4) };
         let least = touched.div_ceil(STRIP).min(units / lowest).max(1);
-        let cost = self.ocb
-            * PANEL
-            * self.outer
-            * self.counts.0
-            * self.counts.1
-            * self.k
-            * if self.oh == 1 { 1 } else { self.ow };
-        let threads = crate::par::cut(par, self.batch * self.groups * units * self.ocb, cost / self.ocb).max(1);
-        if threads == 1 {
-            return (least, 1);
-        }
-        let images = self.batch * self.groups;
-        let mut best = (usize::MAX, (least, 1));
-        for strips in least..=units.min(least + 2 * threads) {
-            for parts in 1..=self.ocb.min(2 * threads) {
-                let rounds = (images * strips * parts).div_ceil(threads);
-                // The longest thread in rows x blocks, and a little for what every further cut reads again.
-                let work = rounds * units.div_ceil(strips) * self.ocb.div_ceil(parts);
-                let cost = work * 64 + strips + parts;
-                if cost < best.0 {
-                    best = (cost, (strips, parts));
-                }
-            }
-        }
-        best.1
+        let width = if self.oh == 1 { 1 } else { self.ow };
+        let cost = PANEL * self.outer * self.counts.0 * self.counts.1 * self.k * width;
+        crate::par::strips(par, self.batch * self.groups, units, self.ocb, least, cost)
     }
 }
 

@@ -343,24 +343,7 @@ impl Plan<'_> {
         let least = touched.div_ceil(STRIP).min(units / lowest).max(1);
         let width = if self.oh == 1 { 1 } else { self.ow };
         let cost = PANEL * self.panel_quads() * width;
-        let threads = crate::par::cut(par, self.batch * self.groups * units * self.ocb, cost).max(1);
-        if threads == 1 {
-            return (least, 1);
-        }
-        let images = self.batch * self.groups;
-        let mut best = (usize::MAX, (least, 1));
-        for strips in least..=units.min(least + 2 * threads) {
-            for parts in 1..=self.ocb.min(2 * threads) {
-                let rounds = (images * strips * parts).div_ceil(threads);
-                // The longest thread in rows x blocks, and a little for what every further cut reads again.
-                let work = rounds * units.div_ceil(strips) * self.ocb.div_ceil(parts);
-                let cost = work * 64 + strips + parts;
-                if cost < best.0 {
-                    best = (cost, (strips, parts));
-                }
-            }
-        }
-        best.1
+        crate::par::strips(par, self.batch * self.groups, units, self.ocb, least, cost)
     }
 }
 
