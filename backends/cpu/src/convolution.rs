@@ -81,7 +81,7 @@ fn costs(c: &Conv2d) -> (usize, usize) {
     let direct = c.batch * oh * ow * 9 * ic * oc * 10 / 9 + stream(9 * ic * oc * 4, 1);
     // Short sums spend more of their time on beginning and end.
     let products = tiles * 36 * (ic + 16) * oc * 10 / 9;
-    let passes = (tiles * 36 * (ic + oc + 32)).div_ceil(192 * 1024);
+    let passes = tiles.div_ceil(conv::winograd_chunk(c));
     let winograd = products + tiles * (TRANSFORM.0 * ic + TRANSFORM.1 * oc) + stream(36 * ic * oc * 4, passes);
     (direct.div_ceil(1 << 20), winograd.div_ceil(1 << 20))
 }

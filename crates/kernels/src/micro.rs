@@ -108,7 +108,7 @@ impl<const RR: usize, const W: usize, const NV: usize> Kernel for Run<'_, RR, W,
             let mut ahead = t.ahead;
             for tap in 0..t.n_taps {
                 let (at, from) = *t.taps.add(tap);
-                let (mut a, mut b) = (t.a.offset(at), t.b.offset(from));
+                let (mut a, mut b) = (t.a.wrapping_offset(at), t.b.wrapping_offset(from));
                 for _ in 0..if tap < t.n_whole { t.k } else { t.k_last } {
                     if wide {
                         for p in 0..NV * lanes / PANEL {

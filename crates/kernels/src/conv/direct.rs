@@ -2,7 +2,8 @@
 //!
 //! A tile adds one product per tap (input block, kernel row, kernel column) to its accumulators. Input with pads is
 //! copied with its zeros first; weights of a few output blocks stay in L2 while a strip of the image passes. Taps that meet
-//! nothing but pads, as widely dilated ones do, are left out.
+//! nothing but pads are left out. Dilated taps meet pads far into the image: there tiles are cut where a tap enters or
+//! leaves the image, so that each tap is whole or left out, and the pads are not copied at all.
 
 use super::{Conv2d, channel_bias, check_residual};
 use crate::epilogue::{Epilogue, LateRun, Stages};
@@ -54,7 +55,7 @@ pub fn pack_first_weights(conv: &Conv2d, w: &[f32]) -> Vec<f32> {
 pub fn direct_scratch(conv: &Conv2d) -> usize {
     let (conv, _) = conv.without_idle_taps();
     let (h, w) = conv.padded();
-    if conv.has_pads() { super::blocked_len(conv.batch, conv.channels.0, h * w) } else { 0 }
+    if conv.has_pads() && !conv.cuts_at_pads() { super::blocked_len(conv.batch, conv.channels.0, h * w) } else { 0 }
 }
 
 /// Scratch for [`conv_first`], in floats: the input with its pads.
@@ -87,8 +88,13 @@ pub fn conv_direct(
     let (conv, (kh, kw)) = (&conv, conv.kernel);
     assert!(x.len() >= conv.input_len(), "x: slice too short");
     assert!(w.len() >= conv.groups * ocb * icb * full.0 * full.1 * PANEL * PANEL, "weights: slice too short");
-    let x = pad(par, conv, conv.batch * conv.groups * icb, PANEL, x, scratch);
-    let (h, wd) = conv.padded();
+    let cuts_at_pads = conv.cuts_at_pads();
+    let (x, (h, wd)) = if cuts_at_pads {
+        let before = (conv.pads_begin.0 * conv.input.1 + conv.pads_begin.1) * PANEL;
+        (x.as_ptr().wrapping_sub(before), conv.input)
+    } else {
+        (pad(par, conv, conv.batch * conv.groups * icb, PANEL, x, scratch), conv.padded())
+    };
     let plane = h * wd * PANEL;
     let (mut oh, mut ow) = conv.output();
     let mut stride = conv.stride;
@@ -115,7 +121,7 @@ pub fn conv_direct(
         w: w.as_ptr(),
         w_counts: full,
         w_first: first,
-        idle: (conv.dilation != (1, 1) && conv.has_pads()).then_some(conv),
+        cut_at_pads: cuts_at_pads.then(|| CutAtPads::new(conv)),
         ocb,
         oc: conv.channels.1,
         bias: std::ptr::null(),
@@ -172,7 +178,7 @@ pub fn conv_first(
         w: w.as_ptr(),
         w_counts: (kh, columns),
         w_first: (0, 0),
-        idle: None,
+        cut_at_pads: None,
         ocb,
         oc,
         bias: std::ptr::null(),
@@ -209,6 +215,11 @@ impl Conv2d {
         (less, (rows.start, cols.start))
     }
 
+    /// Whether tiles are cut where taps enter or leave the image, instead of copying the pads.
+    fn cuts_at_pads(&self) -> bool {
+        self.dilation != (1, 1) && self.kernel != (1, 1) && self.has_pads()
+    }
+
     /// Whether a tap meets input at any of these output rows and columns.
     fn meets(&self, (ky, kx): (usize, usize), rows: &std::ops::Range<usize>, cols: &std::ops::Range<usize>) -> bool {
         let one = |outputs: &std::ops::Range<usize>, at: usize, stride: usize, begin: usize, input: usize| {
@@ -217,6 +228,43 @@ impl Conv2d {
         one(rows, ky * self.dilation.0, self.stride.0, self.pads_begin.0, self.input.0)
             && one(cols, kx * self.dilation.1, self.stride.1, self.pads_begin.1, self.input.1)
     }
+}
+
+/// A dilated convolution whose pads are not copied, and the output rows and columns at which some tap enters or leaves the
+/// image.
+struct CutAtPads<'a> {
+    conv: &'a Conv2d,
+    rows: Vec<usize>,
+    cols: Vec<usize>,
+}
+
+impl<'a> CutAtPads<'a> {
+    fn new(conv: &'a Conv2d) -> Self {
+        let cuts = |[input, output, kernel, stride, dilation, begin]: [usize; 6]| {
+            // Tap `k` of output `o` reads position `o * stride + k * dilation` of the padded input.
+            let first_at = |position: usize, k: usize| position.saturating_sub(k * dilation).div_ceil(stride);
+            let mut cuts: Vec<usize> = (0..kernel)
+                .flat_map(|k| [first_at(begin, k), first_at(begin + input, k)])
+                .filter(|o| *o < output)
+                .collect();
+            cuts.sort_unstable();
+            cuts.dedup();
+            cuts
+        };
+        let ((oh, ow), (s, d)) = (conv.output(), (conv.stride, conv.dilation));
+        let rows = cuts([conv.input.0, oh, conv.kernel.0, s.0, d.0, conv.pads_begin.0]);
+        let cols = cuts([conv.input.1, ow, conv.kernel.1, s.1, d.1, conv.pads_begin.1]);
+        Self { conv, rows, cols }
+    }
+}
+
+/// The parts of a range between cuts.
+fn between(cuts: &[usize], range: std::ops::Range<usize>) -> impl Iterator<Item = std::ops::Range<usize>> + Clone {
+    let first = cuts.partition_point(|cut| *cut <= range.start);
+    let inside = &cuts[first..first.max(cuts.partition_point(|cut| *cut < range.end))];
+    let starts = std::iter::once(range.start).chain(inside.iter().copied());
+    let ends = inside.iter().copied().chain(std::iter::once(range.end));
+    starts.zip(ends).map(|(start, end)| start..end)
 }
 
 /// Copies `planes` images of `unit`-float pixels between their pads, if there are any; returns what to read.
@@ -253,7 +301,7 @@ struct Plan<'a> {
     groups: usize,
     oh: usize,
     ow: usize,
-    /// Input with pads, the distance between images and between groups.
+    /// Input with pads (where they would begin if tiles are cut at pads), the distance between images and between groups.
     x: *const f32,
     x_image: usize,
     x_group: usize,
@@ -272,8 +320,7 @@ struct Plan<'a> {
     /// Counts of taps in the packed weights, and the first that is used.
     w_counts: (usize, usize),
     w_first: (usize, usize),
-    /// The geometry, if it is worth asking which taps meet only pads.
-    idle: Option<&'a Conv2d>,
+    cut_at_pads: Option<CutAtPads<'a>>,
     /// Output blocks of one group, and output channels in all.
     ocb: usize,
     oc: usize,
@@ -356,27 +403,24 @@ impl Kernel for Strip<'_> {
 }
 
 impl Strip<'_> {
-    /// Writes the offsets of a range of taps, without those that meet only pads in these rows and columns of the strip if
-    /// `filter`; their number, and how many of them are of whole input blocks.
+    /// Writes the offsets of a range of taps, without those that meet only pads in these output rows and columns;
+    /// their number, and how many of them are of whole input blocks.
     #[inline(always)]
     fn taps(
         &self,
         taps: &std::ops::Range<usize>,
-        rows: &std::ops::Range<usize>,
-        cols: &std::ops::Range<usize>,
-        filter: bool,
+        within: Option<(&std::ops::Range<usize>, &std::ops::Range<usize>)>,
         offsets: &mut [(isize, isize); MAX_TAPS],
     ) -> (usize, usize) {
         let p = self.plan;
         let per_outer = p.counts.0 * p.counts.1;
-        let (from_row, from_col) = (self.rows.start, self.cols.start);
-        let rows = from_row + rows.start..from_row + rows.end;
-        let cols = from_col + cols.start..from_col + cols.end;
         let (mut n, mut n_whole) = (0, 0);
         for tap in taps.clone() {
             let (outer, rest) = (tap / per_outer, tap % per_outer);
             let (ky, kx) = (rest / p.counts.1, rest % p.counts.1);
-            if filter && p.idle.is_some_and(|conv| !conv.meets((ky, kx), &rows, &cols)) {
+            if let (Some(cut), Some((rows, cols))) = (&p.cut_at_pads, within)
+                && !cut.conv.meets((ky, kx), rows, cols)
+            {
                 continue;
             }
             let weights = (outer * p.w_counts.0 + p.w_first.0 + ky) * p.w_counts.1 + p.w_first.1 + kx;
@@ -399,15 +443,24 @@ impl Strip<'_> {
         let per_outer = p.counts.0 * p.counts.1;
         let last = taps.end == p.outer * per_outer;
         let mut offsets = [(0isize, 0isize); MAX_TAPS];
-        let whole = (0..self.rows.len(), 0..self.cols.len());
-        let mut used = self.taps(&taps, &whole.0, &whole.1, false, &mut offsets);
+        let mut used = self.taps(&taps, None, &mut offsets);
         let nv = np * PANEL / S::LANES;
         let most = S::TILE_ROWS[nv.trailing_zeros() as usize];
-        let (height, width) = (self.rows.len(), self.cols.len());
+        let cuts: (&[usize], &[usize]) = p.cut_at_pads.as_ref().map_or((&[], &[]), |cut| (&cut.rows, &cut.cols));
+        let areas = between(cuts.0, self.rows.clone())
+            .flat_map(|rows| between(cuts.1, self.cols.clone()).map(move |cols| (rows.clone(), cols)));
         // A tile takes part of a row, or several whole rows if they are short.
-        let row_tiles = height.div_ceil((most / width.min(most)).max(1));
-        let col_tiles = width.div_ceil(most);
-        let tiles = row_tiles * col_tiles;
+        let split = |rows: &std::ops::Range<usize>, cols: &std::ops::Range<usize>| {
+            (rows.len().div_ceil((most / cols.len().min(most)).max(1)), cols.len().div_ceil(most))
+        };
+        let tiles = areas.clone().map(|(rows, cols)| split(&rows, &cols)).map(|(r, c)| r * c).sum::<usize>();
+        let all = areas.flat_map(|(rows, cols)| {
+            let (row_tiles, col_tiles) = split(&rows, &cols);
+            (0..row_tiles * col_tiles).map(move |i| {
+                let (r, c) = (part(rows.len(), row_tiles, i / col_tiles), part(cols.len(), col_tiles, i % col_tiles));
+                (rows.start + r.start..rows.start + r.end, cols.start + c.start..cols.start + c.end)
+            })
+        });
 
         let b_tap = p.k * PANEL;
         let b_panel = p.outer * p.w_counts.0 * p.w_counts.1 * b_tap;
@@ -415,20 +468,19 @@ impl Strip<'_> {
         let step = (np * PANEL).div_ceil(tiles);
         let plane = p.oh * p.ow * PANEL;
         let first = self.group * p.ocb + block;
-        // SAFETY: all offsets are of existing blocks; prefetched and null pointers are moved with wrapping arithmetic.
+        // SAFETY: all offsets are of existing blocks; pointers to what is not read (prefetched memory, null, pads that are not
+        // there) are moved with wrapping arithmetic.
         unsafe {
-            let x = p.x.add(self.image * p.x_image + self.group * p.x_group);
+            let x = p.x.wrapping_add(self.image * p.x_image + self.group * p.x_group);
             let w = p.w.add(first * b_panel);
             let b = w.wrapping_offset(offsets[0].1);
             let next = if last { w.wrapping_add(np * b_panel) } else { b.wrapping_add(slice_len) };
             let image = (self.image * p.groups * p.ocb + first) * plane;
-            for i in 0..tiles {
-                let rows = part(height, row_tiles, i / col_tiles);
-                let cols = part(width, col_tiles, i % col_tiles);
-                let (oy, ox) = (self.rows.start + rows.start, self.cols.start + cols.start);
+            for (i, (rows, cols)) in all.enumerate() {
+                let (oy, ox) = (rows.start, cols.start);
                 let at = image + (oy * p.ow + ox) * PANEL;
-                if p.idle.is_some() {
-                    used = self.taps(&taps, &rows, &cols, true, &mut offsets);
+                if p.cut_at_pads.is_some() {
+                    used = self.taps(&taps, Some((&rows, &cols)), &mut offsets);
                 }
                 let optional = |q: *const f32, at: usize| if q.is_null() { q } else { q.wrapping_add(at) };
                 let ahead = i * step * taps.len() * p.k;
@@ -438,7 +490,7 @@ impl Strip<'_> {
                     (rr, wt, px, row) = (wt, rr, row, px);
                 }
                 let t = Tile {
-                    a: x.add(oy * p.a_row + ox * p.a_px),
+                    a: x.wrapping_add(oy * p.a_row + ox * p.a_px),
                     taps: offsets.as_ptr(),
                     n_taps: used.0,
                     k: p.k,

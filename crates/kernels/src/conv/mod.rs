@@ -22,7 +22,7 @@ pub use depthwise::{conv_depthwise, pack_depthwise_weights};
 pub use direct::{conv_direct, conv_first, direct_scratch, first_scratch, pack_conv_weights, pack_first_weights};
 pub use plain::{PlainConv, conv_plain, plain_scratch};
 pub use transposed::{TransposedConv, conv_transposed, pack_transposed_weights, transposed_scratch};
-pub use winograd::{conv_winograd, pack_winograd_weights, winograd_scratch};
+pub use winograd::{conv_winograd, pack_winograd_weights, winograd_chunk, winograd_scratch};
 
 use crate::epilogue::{Bias, Epilogue};
 use crate::micro::PANEL;

@@ -188,7 +188,7 @@ fn gather(conv: &PlainConv, x: &[f32], panels: std::ops::Range<usize>, out: &mut
             *base = std::array::from_fn(|a| (at[a] * conv.stride[a]) as isize - conv.pads_begin[a] as isize);
         }
         let first = base[0];
-        let one_row = count == PANEL && conv.stride[2] == 1 && base[PANEL - 1][..2] == first[..2];
+        let (one_row, stride) = (count == PANEL && base[PANEL - 1][..2] == first[..2], conv.stride[2]);
         let mut rows = to.chunks_exact_mut(PANEL);
         for c in 0..channels {
             for tap in 0..kd * kh * kw {
@@ -199,8 +199,12 @@ fn gather(conv: &PlainConv, x: &[f32], panels: std::ops::Range<usize>, out: &mut
                     let [z, y, x]: [usize; 3] = std::array::from_fn(|a| (b[a] + off[a]) as usize);
                     (z < d && y < h && x < w).then(|| ((c * d + z) * h + y) * w + x)
                 };
-                if one_row && let (Some(from), Some(_)) = (index(first), index(base[PANEL - 1])) {
-                    row.copy_from_slice(&x[from..from + PANEL]);
+                if one_row && let (Some(from), Some(last)) = (index(first), index(base[PANEL - 1])) {
+                    if stride == 1 {
+                        row.copy_from_slice(&x[from..=last]);
+                    } else {
+                        row.iter_mut().zip(x[from..=last].iter().step_by(stride)).for_each(|(value, x)| *value = *x);
+                    }
                     continue;
                 }
                 for (i, value) in row.iter_mut().enumerate() {

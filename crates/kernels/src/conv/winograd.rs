@@ -22,8 +22,9 @@ const IN: usize = OUT + 2;
 const POINTS: usize = IN * IN;
 /// Floats of transformed input and output that a chunk may have: with the weights of a position they pass through L2.
 const CHUNK: usize = 192 * 1024;
-/// Least tiles of a chunk: fewer would read the weights too often.
-const LEAST: usize = 14;
+/// Least tiles of a chunk, two register tiles of rows: fewer would read the weights too often. Weights that do not fit L2 are
+/// read once a chunk, and that took as long as all the products of 256 channels at 14 x 14 pixels when they were cut in two.
+const LEAST: usize = 28;
 
 /// The transformation of weights: 6 x 3.
 const G: [[f64; 3]; IN] = [
@@ -80,6 +81,19 @@ pub fn pack_winograd_weights(conv: &Conv2d, w: &[f32]) -> Vec<f32> {
     out
 }
 
+/// Floats between tiles of transformed input, and of transformed output: rows a cache line longer than a power of two do not
+/// fall on each other in L1.
+fn lengths(conv: &Conv2d) -> (usize, usize) {
+    let padded = |channels: usize| (channels.div_ceil(PANEL) + 1) * PANEL;
+    (padded(conv.channels.0), padded(conv.channels.1))
+}
+
+/// Most tiles of a chunk of [`conv_winograd`]: the weights are read once a chunk.
+pub fn winograd_chunk(conv: &Conv2d) -> usize {
+    let ld = lengths(conv);
+    (CHUNK / (POINTS * (ld.0 + ld.1))).max(LEAST)
+}
+
 /// How the work is cut, and where transformed tiles are.
 struct Cut {
     /// Tiles in all, chunks, and tasks that share the chunks.
@@ -95,12 +109,9 @@ impl Cut {
     fn new(conv: &Conv2d, par: &dyn Parallel) -> Self {
         let (th, tw) = conv.tiles();
         let tiles = conv.batch * th * tw;
-        let (ib, ob) = (conv.channels.0.div_ceil(PANEL), conv.channels.1.div_ceil(PANEL));
-        // Rows a cache line longer than a power of two do not fall on each other in L1.
-        let ld = ((ib + 1) * PANEL, (ob + 1) * PANEL);
-        let most = (CHUNK / (POINTS * (ld.0 + ld.1))).max(LEAST);
-        let tasks = cut(par, tiles, 2 * POINTS * conv.channels.0 * ob * PANEL);
-        let chunks = tiles.div_ceil(most).max(tasks).next_multiple_of(tasks.max(1)).min(tiles);
+        let ld = lengths(conv);
+        let tasks = cut(par, tiles, 2 * POINTS * conv.channels.0 * conv.channels.1.next_multiple_of(PANEL));
+        let chunks = tiles.div_ceil(winograd_chunk(conv)).max(tasks).next_multiple_of(tasks.max(1)).min(tiles);
         let longest = tiles.div_ceil(chunks.max(1));
         // An odd number of lines, for the same reason.
         let odd = |ld: usize| ((longest * ld / PANEL) | 1) * PANEL;

@@ -194,8 +194,8 @@ pub(crate) struct Job {
 // SAFETY: tasks write disjoint blocks of C and only read the rest.
 unsafe impl Sync for Job {}
 
-/// Longest stretch of K in one go: a group of two panels then takes 128 KB of L2.
-const MAX_K: usize = 1024;
+/// Longest stretch of K in one go: a group of two panels then takes 192 KB of L2.
+const MAX_K: usize = 1536;
 /// Most floats of A in one block of rows, so that it stays in L2 beside the panels.
 const BLOCK_A: usize = 96 * 1024;
 
