@@ -177,7 +177,11 @@ impl<'a> Frame<'a> {
         let program = self.program;
         for (at, step) in program.steps.iter().enumerate() {
             let start = self.run.profile.map(|_| Instant::now());
-            self.step(step, workspace)?;
+            if self.placement.joined[at] {
+                self.join(step);
+            } else {
+                self.step(step, workspace)?;
+            }
             if let (Some(profile), Some(start)) = (self.run.profile, start) {
                 let time = start.elapsed();
                 let first = step.outputs.iter().flatten().next().and_then(|v| self.slots[*v as usize].as_ref());
@@ -288,9 +292,10 @@ impl<'a> Frame<'a> {
                     let decl = &self.program.values[v as usize];
                     let bytes = match (buffer, self.placement.slots[v as usize]) {
                         (Some(b), _) => b.as_mut_slice(),
-                        // SAFETY: the placement keeps values that are alive at the same step apart; operands and other
-                        // results of this step are alive at it, so nothing else refers to this range now. The memory
-                        // belongs to the workspace, which outlives the frame.
+                        // SAFETY: the placement keeps values that are alive at the same step apart, but for the parts of a
+                        // concatenation and its result, which no step before it reads and which is not computed. Operands
+                        // and other results of this step are alive at it, so nothing else refers to this range now. The
+                        // memory belongs to the workspace, which outlives the frame.
                         (None, Some((offset, len))) => unsafe { self.arena.slice_mut(offset, len) },
                         (None, None) => &mut [],
                     };
@@ -321,6 +326,15 @@ impl<'a> Frame<'a> {
             self.slots[v as usize] = Some(Slot { shape, data });
         }
         Ok(())
+    }
+
+    /// Takes over a result that its operands make up where they lie.
+    fn join(&mut self, step: &Step) {
+        for v in step.outputs.iter().flatten() {
+            let shape = Cow::Borrowed(self.placement.shapes[*v as usize].as_deref().unwrap_or_default());
+            let data = self.placement.slots[*v as usize].map_or(Data::Arena(0, 0), |(at, len)| Data::Arena(at, len));
+            self.slots[*v as usize] = Some(Slot { shape, data });
+        }
     }
 
     fn allocate(&self, step: &Step, dtype: DType, shape: &[usize], layout: Layout) -> Result<AlignedBuf, RunError> {

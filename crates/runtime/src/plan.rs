@@ -179,7 +179,7 @@ impl Plan {
     /// Bytes of the arena that a run with these extents needs; `None` when a symbol is missing.
     pub fn arena_bytes(&self, bind: &dyn Fn(&str) -> Option<i64>) -> Option<u64> {
         let shape = |d: &[Dim]| d.iter().map(|d| d.eval(bind).and_then(|v| usize::try_from(v).ok())).collect();
-        crate::arena::place(self.main(), &self.prepared[0], &shape).ok().map(|p| p.total)
+        crate::arena::place(self.main(), &self.prepared[0], &shape, true).ok().map(|p| p.total)
     }
 }
 

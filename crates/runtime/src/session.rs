@@ -199,7 +199,8 @@ impl Session {
             return Ok(p.clone());
         }
         let p = &self.plan.manifest().programs[program];
-        let placed = place(p, self.plan.prepared(program), &|dims| symbols.shape(dims))?;
+        // On a device each value is tracked by itself, so values do not lie in each other.
+        let placed = place(p, self.plan.prepared(program), &|dims| symbols.shape(dims), self.device.is_none())?;
         if placed.total > self.options.memory_limit as u64 {
             return Err(format!("the arena needs {} bytes, allowed are {}", placed.total, self.options.memory_limit));
         }

@@ -64,6 +64,54 @@ fn several_threads_run_one_session() {
     });
 }
 
+/// [x + x, x * x, x] by two concatenations, the first also read by itself, and so is x + x.
+fn joined() -> Program {
+    let concat = || kernel(Kernel::Concat { axis: 0 });
+    Program {
+        values: vec![
+            value("x", DType::F32, "N", Storage::Input),
+            value("sum", DType::F32, "N", Storage::Arena),
+            value("same", DType::F32, "N", Storage::Alias(1)),
+            value("square", DType::F32, "N", Storage::Arena),
+            value("two", DType::F32, "2*N", Storage::Arena),
+            value("twice", DType::F32, "2*N", Storage::Arena),
+            value("copy", DType::F32, "N", Storage::Arena),
+            value("three", DType::F32, "3*N", Storage::Arena),
+            value("again", DType::F32, "N", Storage::Arena),
+        ],
+        inputs: vec![0],
+        outputs: vec![7, 5, 8],
+        steps: vec![
+            step("sum", map("(f32, f32) add(a0, a1)"), &[0, 0], &[1]),
+            step("same", kernel(Kernel::Reshape), &[1], &[2]),
+            step("square", map("(f32, f32) mul(a0, a1)"), &[0, 0], &[3]),
+            step("two", concat(), &[2, 3], &[4]),
+            step("twice", map("(f32, f32) add(a0, a1)"), &[4, 4], &[5]),
+            step("copy", map("(f32) abs(a0)"), &[0], &[6]),
+            step("three", concat(), &[4, 6], &[7]),
+            step("again", map("(f32, f32) add(a0, a1)"), &[1, 3], &[8]),
+        ],
+    }
+}
+
+#[test]
+fn operands_of_concatenations_are_computed_in_place() {
+    let s = session(vec![joined()], 1);
+    for n in [16, 5, 0, 160, 1] {
+        let x: Vec<f32> = (0..n).map(|i| i as f32 + 0.5).collect();
+        let outputs = s.run(&[Tensor::vector(x.clone()).view()]).unwrap();
+        let (sum, square) = (x.iter().map(|x| x + x), x.iter().map(|x| x * x));
+        assert_eq!(floats(&outputs[0]), sum.clone().chain(square.clone()).chain(x.clone()).collect::<Vec<f32>>());
+        assert_eq!(floats(&outputs[1]), sum.clone().chain(square.clone()).map(|x| x + x).collect::<Vec<f32>>());
+        assert_eq!(floats(&outputs[2]), sum.zip(square).map(|(a, b)| a + b).collect::<Vec<f32>>());
+    }
+    let bytes = |n: i64| s.plan().arena_bytes(&|_| Some(n));
+    // `three`, which holds all but `twice` and `again`.
+    assert_eq!(bytes(16), Some(4 * 16 * (3 + 2 + 1)));
+    // Rows of 20 bytes cannot lie one after the other: all values are apart, each in a line, six of them at once.
+    assert_eq!(bytes(5), Some(5 * 64 + 20));
+}
+
 #[test]
 fn wrong_inputs_are_refused() {
     let s = session(vec![polynomial()], 1);
