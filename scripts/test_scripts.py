@@ -13,7 +13,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "conformance"))
 import check_licences
 import equivalence
 import flip_bytes
+import hot_loops
 import malformed
+import peers
 import process
 import run as conformance
 import suites
@@ -181,6 +183,146 @@ class Conformance(unittest.TestCase):
 
     def test_the_checked_in_expectations_are_well_formed(self):
         self.assertTrue(set(conformance.load_expectations().values()) <= set(conformance.LISTED))
+
+
+class Peers(unittest.TestCase):
+    def printing(self, wall, cpu, log=None):
+        """A command line of a peer whose inferences take these milliseconds."""
+        said = {"wall_ms": {"samples": wall}, "cpu_ms": {"samples": cpu}}
+        note = f"open({str(log[0])!r}, 'a').write({log[1]!r} + ' ')" if log else ""
+        return [sys.executable, "-c", f"{note}\nprint({peers.json.dumps(said)!r})"]
+
+    def test_a_sample_is_the_median_of_a_process(self):
+        got = peers.sample(self.printing([3.0, 1.0, 2.0], [30.0, 10.0, 20.0]))
+        self.assertEqual((got.wall, got.cpu), (2.0, 20.0))
+        with self.assertRaisesRegex(peers.Failed, "no such model"):
+            peers.sample([sys.executable, "-c", "import sys; sys.exit('no such model')"])
+
+    def test_what_others_use_is_what_is_not_ours(self):
+        self.assertAlmostEqual(peers.foreign_share((100, 1000, 7), (112, 1020, 10)), 9 / 20)
+        # The clocks differ in resolution.
+        self.assertEqual(peers.foreign_share((100, 1000, 7), (101, 1020, 9)), 0.0)
+
+    def test_peers_take_turns_in_rotated_order(self):
+        with tempfile.TemporaryDirectory() as folder:
+            log = pathlib.Path(folder) / "log"
+            names = {"planc": "p", "onnxruntime": "o", "openvino": "v"}
+            commands = {name: lambda n, mark=mark: self.printing([1.0], [1.0], (log, f"{mark}{n}")) for name, mark in names.items()}
+            taken = peers.measure(commands, 1, 4, 4, millis=5)
+            self.assertEqual({name: len(samples) for name, samples in taken.items()}, dict.fromkeys(names, 4))
+            # One inference each to size the samples, then as many as fit 5 ms.
+            rounds = ["p1 o1 v1", "p5 o5 v5", "o5 v5 p5", "v5 p5 o5", "p5 o5 v5"]
+            self.assertEqual(log.read_text().split(), " ".join(rounds).split())
+
+    def test_a_peer_that_fails_is_left_out_and_planc_is_not(self):
+        fails = lambda n: [sys.executable, "-c", "import sys; sys.exit('cannot')"]
+        works = lambda n: self.printing([1.0], [1.0])
+        with self.assertRaisesRegex(peers.Failed, "planc: cannot"):
+            peers.measure({"planc": fails, "openvino": works}, 1, 1, 1, 1)
+        with self.assertRaisesRegex(peers.Failed, "openvino: cannot"):
+            peers.measure({"planc": works, "openvino": fails}, 1, 1, 1, 1)
+
+    def samples(self, *triples):
+        return [peers.Sample(wall, cpu, foreign) for wall, cpu, foreign in triples]
+
+    def test_ratios_are_of_rounds_and_to_the_better_peer(self):
+        taken = {"planc": self.samples((9, 4, 0.5), (9, 10, 0.5), (9, 6, 0.5)), "onnxruntime": self.samples(*[(9, 30, 0)] * 3),
+                 "openvino": self.samples((9, 8, 0), (9, 8, 0), (9, 10, 0))}
+        got = peers.evaluate("x", 1, taken)
+        # Per round 0.5, 1.25 and 0.6.
+        self.assertEqual((got.better, got.times["openvino"], got.ratio, got.rounds), ("openvino", 8, 0.6, 3))
+
+    def test_with_threads_only_quiet_rounds_count(self):
+        taken = {"planc": self.samples((50, 1, 0.3), (6, 1, 0.01), (6, 1, 0.01)),
+                 "onnxruntime": self.samples((10, 1, 0.0), (90, 1, 0.2), (12, 1, 0.0))}
+        got = peers.evaluate("x", 2, taken)
+        self.assertEqual((got.times, got.ratio, got.rounds), ({"planc": 6, "onnxruntime": 11}, 0.5, 1))
+        loud = {name: self.samples(*[(10, 1, 0.5)] * 3) for name in taken}
+        self.assertEqual((peers.evaluate("x", 2, loud).ratio, peers.evaluate("x", 2, loud).rounds), (1.0, 0))
+
+    def test_the_table_says_mean_and_worst_and_what_is_noisy(self):
+        times = {"planc": 5.0, "onnxruntime": 10.0, "openvino": 20.0}
+        results = [peers.Result("a", 1, times, "onnxruntime", 0.5, 9), peers.Result("b", 1, {"planc": 4, "openvino": 2}, "openvino", 2.0, 9),
+                   peers.Result("a", 2, times, "onnxruntime", 0.5, 0)]
+        text = peers.table(results, {"planc": "1", "openvino": "2"}, "a CPU, 2 processors")
+        self.assertIn("| a | 5.00 | 10.00 | 20.00 | 0.50 |\n| b | 4.00 | - | 2.00 | 2.00 |", text)
+        self.assertIn("Geometric mean 1.00, worst 2.00 (b).", text)
+        self.assertIn("| 2 threads, wall time | planc | onnxruntime | openvino | ratio |", text)
+        self.assertIn("0.50 (noisy) |", text)
+
+    def test_a_page_is_written_between_the_markers(self):
+        page = f"before\n{peers.BEGIN}\nold\n{peers.END}\nafter\n"
+        self.assertEqual(peers.replaced(page, "new\n"), f"before\n{peers.BEGIN}\nnew\n{peers.END}\nafter\n")
+        for wrong in ("", page + page, f"{peers.END}\n{peers.BEGIN}\n"):
+            with self.assertRaises(ValueError):
+                peers.replaced(wrong, "new")
+
+    def test_the_readme_has_the_markers(self):
+        peers.replaced((peers.HERE.parent / "README.md").read_text(), "new")
+
+
+class HotLoops(unittest.TestCase):
+    """Each disassembly is one function; addresses are those of jumps and products only where they matter."""
+
+    def hot(self, *instructions):
+        lines = ["0000000000001000 <shim>:"]
+        lines += [f"    {0x1000 + 4 * i:x}:\t{text}" for i, text in enumerate(instructions)]
+        [code] = hot_loops.functions(lines).values()
+        return hot_loops.hot(code)
+
+    def kinds(self, *instructions):
+        return [[kind for kind, _ in loop.faults] for loop in self.hot(*instructions)]
+
+    fma = "vfmadd231ps %zmm1,%zmm2,%zmm3"
+
+    def test_a_loop_in_registers_is_fine(self):
+        [loop] = self.hot("xor    %eax,%eax", "vmovups (%rdi,%rax,4),%zmm1", self.fma, "cmp    %rsi,%rax", "jne    1004 <shim+0x4>", "ret")
+        self.assertEqual((loop.address, loop.product, loop.products, loop.size, loop.faults), (0x1004, 0x1008, 1, 4, ()))
+
+    def test_spills_reloads_and_calls_are_told_apart(self):
+        for fault, kind in (("vmovaps %zmm3,0x40(%rsp)", "spill"), ("vmulps 0x20(%rsp),%ymm1,%ymm2", "spill"),
+                            ("mov    0x8(%rsp),%rcx", "reload"), ("add    (%rsp,%rax,8),%rcx", "reload"), ("call   2000 <memcpy>", "call"),
+                            ("call   *%rax", "call")):
+            self.assertEqual(self.kinds("nop", self.fma, fault, "jne    1004 <shim+0x4>", "ret"), [[kind]], fault)
+        for fine in ("lea    0x40(%rsp),%rcx", "prefetcht0 (%rsp)", "mov    (%rdi),%rcx", "vmovups 0x40(%rdi),%zmm1"):
+            self.assertEqual(self.kinds("nop", self.fma, fine, "jne    1004 <shim+0x4>", "ret"), [[]], fine)
+
+    def test_the_frame_pointer_counts_where_it_is_one(self):
+        body = ("push   %rbp", "mov    %rsp,%rbp", self.fma, "vmovaps %ymm3,-0x40(%rbp)", "jne    1008 <shim+0x8>", "ret")
+        self.assertEqual(self.kinds(*body), [["spill"]])
+        self.assertEqual(self.kinds("nop", *body[1:]), [["spill"]])
+        self.assertEqual(self.kinds(body[0], "mov    %rdi,%rbp", *body[2:]), [[]])
+
+    def test_only_innermost_loops_that_multiply_count(self):
+        # The outer loop spills between two runs of the inner one; a loop that only moves is none of ours.
+        outer = ("nop", "vmovaps %zmm3,(%rsp)", self.fma, "jne    1008 <shim+0x8>", "jne    1004 <shim+0x4>", "ret")
+        self.assertEqual(self.kinds(*outer), [[]])
+        self.assertEqual(self.kinds("nop", "vmovaps (%rsp),%zmm3", "jne    1004 <shim+0x4>", "ret"), [])
+        self.assertEqual(self.kinds("nop", self.fma, "vmovaps (%rsp),%zmm3", "ret"), [])
+
+    def test_two_ways_back_to_one_head_are_one_loop(self):
+        body = ("nop", self.fma, "je     1004 <shim+0x4>", "vmovaps (%rsp),%zmm3", "jmp    1004 <shim+0x4>")
+        self.assertEqual(self.kinds(*body), [["spill"]])
+
+    def test_a_block_that_was_moved_behind_is_no_loop(self):
+        # The function jumps to its last block, which jumps back into the middle, once.
+        moved = ("je     1010 <shim+0x10>", self.fma, "vmovaps (%rsp),%zmm3", "ret", "nop", "jmp    1004 <shim+0x4>")
+        self.assertEqual(self.kinds(*moved), [])
+
+    def test_neighbours_are_disassembled_together(self):
+        self.assertEqual(hot_loops.ranges([(0x5000000, 16), (0x1000, 16), (0x1020, 64)]), [[0x1000, 0x1060], [0x5000000, 0x5000010]])
+
+    def test_both_directions_of_the_expectations_fail(self):
+        [loop] = self.hot("nop", self.fma, "vmovaps (%rsp),%zmm3", "jne    1004 <shim+0x4>", "ret")
+        found = [("avx2", "micro::Run<1,3,4>", loop)]
+        for known, expected in (("avx2 micro::Run<1,3,4> spill why", (0, 0)), ("avx2 micro::Run<1,* spill why", (0, 0)), ("", (1, 0)),
+                                ("avx512 micro::Run<1,3,4> spill why", (1, 1)), ("avx2 micro::Run<1,3,4> call why", (1, 1))):
+            faults, gone = hot_loops.check(found, hot_loops.expectations(known))
+            self.assertEqual((len(faults), len(gone)), expected, known)
+
+    def test_the_checked_in_expectations_are_well_formed(self):
+        known = hot_loops.expectations(hot_loops.EXPECTATIONS.read_text())
+        self.assertTrue(known and {kind for _, _, kind in known} <= {"spill", "reload", "call"})
 
 
 class TestData(unittest.TestCase):
