@@ -27,6 +27,7 @@ pub mod isa;
 mod micro;
 pub mod norm;
 pub mod par;
+pub mod peak;
 pub mod pool;
 pub mod reduce;
 pub mod reorder;

@@ -5,11 +5,13 @@
 //! the store (epilogues). Operators lower to it, backends match on it exhaustively, plans store it.
 //! Deliberately absent: operator names, layouts, devices.
 
+mod cost;
 mod expr;
 mod expr_text;
 pub mod interp;
 mod kernel;
 
+pub use cost::{Cost, Extents, cost};
 pub use expr::{BinOp, Expr, ExprBuilder, Inst, Num, Reg, UnOp};
 pub use expr_text::{ExprParseError, parse_expr};
 pub use kernel::*;
