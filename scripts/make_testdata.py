@@ -126,6 +126,19 @@ def convnet():
     return b.model(), [{"image": (1, 3, 20, 20)}, {"image": (3, 3, 20, 20)}]
 
 
+def dense():
+    """Convolutions of 3 x 3 between layers of whole channel blocks, where there is a choice of algorithms."""
+    b = Builder("dense", 17)
+    x = b.input("image", F32, [1, 3, 18, 22])
+    for i, (ic, oc) in enumerate([(3, 16), (16, 32), (32, 16)]):
+        weight = b.weight(f"conv{i}.weight", oc, ic, 3, 3)
+        x = b.op("Conv", [x, weight, b.weight(f"conv{i}.bias", oc, scale=0.1)], f"conv{i}.out", pads=[1, 1, 1, 1], kernel_shape=[3, 3])
+        x = b.op("Relu", [x], f"relu{i}.out")
+    b.op("GlobalMaxPool", [x], "features")
+    b.output("features", F32, [1, 16, 1, 1])
+    return b.model(), [{"image": (1, 3, 18, 22)}]
+
+
 def transformer():
     """Two pre-norm encoder blocks with masked attention and erf-GELU; batch and sequence are free."""
     hidden, heads, width = 32, 4, 8
@@ -339,7 +352,7 @@ def external_data():
     return b.model(), [{"x": (2, 24)}, {"x": (7, 24)}]
 
 
-MODELS = [mlp, convnet, transformer, lstm, control_flow, quantized, opset7, opset8, opset9, external_data]
+MODELS = [mlp, convnet, dense, transformer, lstm, control_flow, quantized, opset7, opset8, opset9, external_data]
 
 
 def move_weights_out(model, folder):

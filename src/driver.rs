@@ -5,6 +5,7 @@
 
 pub mod passes;
 mod precision;
+pub mod tuning;
 
 use crate::args::values::{NamedShape, ShapeList};
 use crate::args::verbs::Compilation;
@@ -22,8 +23,9 @@ use precision::{Calibration, Precision};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
+use tuning::Tuning;
 
 /// A target that plans are made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -71,6 +73,7 @@ pub struct Options {
     exact_conv: bool,
     ranges: Vec<ShapeList>,
     precision: Precision,
+    tuning: Option<PathBuf>,
 }
 
 impl Options {
@@ -91,6 +94,7 @@ impl Options {
             exact_conv: flags.exact_conv,
             ranges: [&flags.min_shapes, &flags.opt_shapes, &flags.max_shapes].into_iter().flatten().cloned().collect(),
             precision: Precision::new(flags)?,
+            tuning: flags.tuning.clone(),
         };
         let listed = flags.shapes.iter().flat_map(|l| &l.0);
         for NamedShape { name, shape } in flags.shape.iter().chain(listed) {
@@ -118,6 +122,10 @@ impl Options {
         if options.no_fallback && options.device().is_none() {
             return Err(usage("--no-fallback is about device targets".into()).help("add --target cuda:sm_80"));
         }
+        if options.tuning.is_some() && options.device().is_some() {
+            let message = "--tuning is about kernels of processors";
+            return Err(usage(message.into()).help("leave it out for device targets"));
+        }
         options.disabled.sort();
         options.disabled.dedup();
         Ok(options)
@@ -138,10 +146,10 @@ impl Options {
         TARGETS.iter().filter(|t| self.targets.contains(&t.name)).find_map(|t| t.device)
     }
 
-    /// What the CPU backend is asked for.
-    fn backend(&self) -> planc_cpu::Options {
+    /// What the CPU backend is asked for, given what was measured.
+    fn backend(&self, measured: BTreeMap<String, planc_cpu::Algorithm>) -> planc_cpu::Options {
         let targets = self.targets.iter().filter_map(|t| planc_cpu::codegen::Target::from_name(t)).collect();
-        planc_cpu::Options { targets, exact_conv: self.exact_conv, ..Default::default() }
+        planc_cpu::Options { targets, exact_conv: self.exact_conv, measured, ..Default::default() }
     }
 
     /// Everything that decides over the bytes of a plan, apart from the model.
@@ -272,6 +280,7 @@ pub struct Built {
 /// # Errors
 /// Those of all stages.
 pub fn compile(path: &Path, options: &Options, progress: &Progress) -> Result<Built, CliError> {
+    let tuning = options.tuning.as_ref().map(|file| Tuning::read(file, &digest(path)?)).transpose()?;
     let mut model = import(path, options, progress)?;
     optimise(&mut model, options, None, progress)?;
     progress.stage("generating code");
@@ -283,7 +292,15 @@ pub fn compile(path: &Path, options: &Options, progress: &Progress) -> Result<Bu
             (compiled.lowered, vec![], compiled.sections)
         }
         None => {
-            let compiled = planc_cpu::compile(&model.graph, &options.backend())?;
+            let measured = tuning.as_ref().map(Tuning::measured).unwrap_or_default();
+            let compiled = planc_cpu::compile(&model.graph, &options.backend(measured.clone()))?;
+            let stray = measured.keys().filter(|name| !compiled.chosen.contains_key(*name)).count();
+            if stray > 0 {
+                let of = measured.len();
+                model
+                    .warnings
+                    .push(format!("{stray} of {of} tuned layers have no choice here: other flags than when tuning?"));
+            }
             (compiled.lowered, compiled.code, vec![])
         }
     };
@@ -301,6 +318,7 @@ pub fn compile(path: &Path, options: &Options, progress: &Progress) -> Result<Bu
         },
         "flags": options.provenance(),
         "precision": options.precision.provenance(model.calibration.as_ref()),
+        "tuning": tuning.as_ref().map(Tuning::digest),
         "passes": model.passes.names(),
     });
     Ok(Built { model, lowered, code, device, provenance })
@@ -311,7 +329,19 @@ pub fn compile(path: &Path, options: &Options, progress: &Progress) -> Result<Bu
 /// # Errors
 /// Those of the backend.
 pub fn in_memory(graph: &Graph, options: &Options) -> Result<planc_runtime::Plan, CliError> {
-    let compiled = planc_cpu::compile(graph, &options.backend())?;
+    Ok(chosen_in_memory(graph, options, BTreeMap::new())?.0)
+}
+
+/// As [`in_memory`], given what was measured; and what was chosen where there is more than one way.
+///
+/// # Errors
+/// Those of the backend.
+pub fn chosen_in_memory(
+    graph: &Graph,
+    options: &Options,
+    measured: BTreeMap<String, planc_cpu::Algorithm>,
+) -> Result<(planc_runtime::Plan, BTreeMap<String, planc_cpu::Algorithm>), CliError> {
+    let compiled = planc_cpu::compile(graph, &options.backend(measured))?;
     let mut writer = Writer::new();
     writer.add(SectionKind::Manifest, compiled.lowered.manifest.encode())?;
     writer.add(SectionKind::Decisions, b"{}".to_vec())?;
@@ -320,7 +350,8 @@ pub fn in_memory(graph: &Graph, options: &Options) -> Result<planc_runtime::Plan
         writer.add(SectionKind::Code(target), code)?;
     }
     writer.add_weights(compiled.lowered.weights)?;
-    Ok(planc_runtime::Plan::from_bytes(&writer.to_bytes()?, planc_runtime::OpenOptions::default())?)
+    let plan = planc_runtime::Plan::from_bytes(&writer.to_bytes()?, planc_runtime::OpenOptions::default())?;
+    Ok((plan, compiled.chosen))
 }
 
 /// BLAKE3 of a file.

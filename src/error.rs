@@ -114,6 +114,8 @@ faults! {
     Calibration = "E0831", Invalid;
     /// A file of labels that cannot be used.
     Labels = "E0832", Invalid;
+    /// A tuning file that cannot be used.
+    Tuning = "E0833", Invalid;
     /// A bug in planc.
     Internal = "E0990", Internal;
 }

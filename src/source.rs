@@ -119,7 +119,10 @@ fn driver() -> Result<Arc<dyn Driver>, CliError> {
 }
 
 /// A session over `plan` as the flags ask.
-fn session(
+///
+/// # Errors
+/// When the device or the instruction set is not there, or threads cannot be started.
+pub fn session(
     plan: &Arc<Plan>,
     flags: &Execution,
     max_memory: Option<usize>,

@@ -47,6 +47,8 @@ pub enum Command {
     Calibrate(verbs::Calibrate),
     /// Compare the results of a plan with those of its model in f32
     Accuracy(verbs::Accuracy),
+    /// Measure which algorithms are the fastest on this machine, for --tuning
+    Tune(verbs::Tune),
     /// List the operators that are supported
     Ops(verbs::Ops),
     /// List the passes in their order

@@ -24,6 +24,9 @@ pub struct Compilation {
     /// Add up convolutions term by term, not by Winograd's algorithm, which rounds a little more
     #[arg(long)]
     pub exact_conv: bool,
+    /// Take the algorithms that `planc tune` measured to be the fastest
+    #[arg(long, value_name = "FILE")]
+    pub tuning: Option<PathBuf>,
     /// Targets to generate code for; see `planc targets`
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub target: Vec<String>,
@@ -208,8 +211,21 @@ pub struct Run {
     pub compilation: Compilation,
 }
 
+/// Order of steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Sort {
+    /// The longest first
+    Time,
+    /// As they run
+    Order,
+}
+
 /// `planc bench`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  planc bench model.plan --threads 2 --duration 10\n  planc bench model.plan --profile\n  planc \
+                        bench model.plan --profile steps.json --trace run.json"
+)]
 pub struct Bench {
     #[command(flatten)]
     pub subject: Subject,
@@ -222,9 +238,16 @@ pub struct Bench {
     /// Inferences to measure
     #[arg(long, value_name = "N")]
     pub iterations: Option<usize>,
-    /// Write the time of each step, as JSON
+    /// Show the time of each step, its rate of arithmetic, and the share of what this machine could do; with a file, write it
+    /// there as JSON
+    #[arg(long, value_name = "FILE", num_args = 0..=1)]
+    pub profile: Option<Option<PathBuf>>,
+    /// Order of the steps of --profile
+    #[arg(long, value_name = "BY", default_value = "time")]
+    pub sort: Sort,
+    /// Write one run as trace events, a lane for each thread; Perfetto and chrome://tracing open it
     #[arg(long, value_name = "FILE")]
-    pub profile: Option<PathBuf>,
+    pub trace: Option<PathBuf>,
     /// JSON of an earlier run to compare the median with; exit code 1 when it is slower
     #[arg(long, value_name = "FILE", requires = "max_regress")]
     pub baseline: Option<PathBuf>,
@@ -274,6 +297,33 @@ pub struct Calibrate {
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub compilation: Compilation,
+}
+
+/// `planc tune`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  planc tune model.onnx --threads 2 -o model.tuning\n  planc compile model.onnx --tuning \
+                        model.tuning -o model.plan"
+)]
+pub struct Tune {
+    /// ONNX model
+    #[arg(value_name = "MODEL")]
+    pub model: PathBuf,
+    /// File to write
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Seconds to measure for, 5 unless given
+    #[arg(long, value_name = "S", value_parser = values::amount)]
+    pub duration: Option<f64>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub inputs: Inputs,
+    #[command(flatten)]
+    pub execution: Execution,
     #[command(flatten)]
     pub compilation: Compilation,
 }

@@ -1,7 +1,11 @@
 //! `planc bench`: how long inferences take.
 //!
 //! Wall time and the processor time of all threads are taken around each inference, after opening the plan, a first
-//! inference, and the warm-up.
+//! inference, and the warm-up. Profiles are taken in runs of their own, after the
+//! measured ones.
+
+mod profile;
+mod trace;
 
 use crate::Outcome;
 use crate::args::verbs::Bench;
@@ -13,7 +17,7 @@ use planc_runtime::Session;
 use planc_tensor::{Tensor, View};
 use serde::Serialize;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// What a series of measurements comes to, in milliseconds per inference.
 #[derive(Serialize)]
@@ -66,6 +70,8 @@ struct Report {
     arena_bytes: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     regression: Option<Regression>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    profile: Option<profile::Report>,
 }
 
 /// Seconds measured where neither iterations nor a duration are given.
@@ -108,8 +114,16 @@ pub fn run(args: &Bench) -> Outcome {
         let slower_percent = (wall_ms.p50 / p50 - 1.0) * 100.0;
         Regression { baseline_p50_ms: p50, slower_percent, max_percent, ok: slower_percent <= max_percent }
     });
-    if let Some(file) = args.profile.as_ref().or(args.export_profile.as_ref()) {
-        io::write_json(file, &profile(&session, &views)?)?;
+    let mut profile = None;
+    if let Some(to) = args.profile.clone().or(args.export_profile.clone().map(Some)) {
+        let taken = profile::take(&session, &views, args.execution.threads, args.sort)?;
+        match to {
+            Some(file) => io::write_json(&file, &taken)?,
+            None => profile = Some(taken),
+        }
+    }
+    if let Some(file) = &args.trace {
+        io::write_json(file, &trace::take(&session, &views)?)?;
     }
     let bind = |name: &str| given.bound.get(name).copied();
     let report = Report {
@@ -128,6 +142,7 @@ pub fn run(args: &Bench) -> Outcome {
         peak_rss_bytes: machine::peak_rss_bytes(),
         arena_bytes: opened.plan.arena_bytes(&bind).unwrap_or(0),
         regression,
+        profile,
     };
     if args.json {
         report::print_json(&report)?
@@ -166,47 +181,6 @@ fn baseline(path: &Path) -> Result<f64, CliError> {
     p50.ok_or_else(|| fail("it has no wall_ms.p50, so it was not written by `planc bench --json`"))
 }
 
-/// Runs whose steps are timed.
-const PROFILED_RUNS: usize = 10;
-
-#[derive(Serialize)]
-struct Profiled {
-    runs: usize,
-    steps: Vec<StepReport>,
-}
-
-#[derive(Serialize)]
-struct StepReport {
-    name: String,
-    kind: &'static str,
-    shape: Vec<usize>,
-    min_ms: f64,
-    mean_ms: f64,
-}
-
-/// The time of each step.
-fn profile(session: &Session, views: &[View<'_>]) -> Result<Profiled, CliError> {
-    let mut runs = Vec::new();
-    for _ in 0..PROFILED_RUNS {
-        runs.push(session.run_profiled(views)?.1);
-    }
-    let step = |(i, s): (usize, &planc_runtime::StepTime)| {
-        // Data-dependent control flow may take other steps in other runs.
-        let times: Vec<Duration> =
-            runs.iter().filter_map(|r| r.get(i)).filter(|t| t.step == s.step).map(|t| t.time).collect();
-        let total: Duration = times.iter().sum();
-        StepReport {
-            name: s.step.clone(),
-            kind: s.kind,
-            shape: s.shape.clone(),
-            min_ms: times.iter().min().map_or(0.0, |t| ms(*t)),
-            mean_ms: ms(total) / times.len().max(1) as f64,
-        }
-    };
-    let steps = runs.first().map(|first| first.iter().enumerate().map(step).collect()).unwrap_or_default();
-    Ok(Profiled { runs: PROFILED_RUNS, steps })
-}
-
 /// Prints the measurements as a table.
 fn show(r: &Report) -> Result<(), CliError> {
     let row = |name: &str, s: &Series| {
@@ -232,6 +206,9 @@ fn show(r: &Report) -> Result<(), CliError> {
             "{verdict}: median {:+.1} % against the baseline of {:.4} ms, allowed {:+.1} %\n",
             g.slower_percent, g.baseline_p50_ms, g.max_percent
         );
+    }
+    if let Some(p) = &r.profile {
+        text += &profile::text(p);
     }
     report::print(&text)
 }

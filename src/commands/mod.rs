@@ -13,6 +13,7 @@ mod ops;
 mod passes;
 mod run;
 mod targets;
+mod tune;
 mod verify;
 
 use crate::Outcome;
@@ -34,6 +35,7 @@ pub fn run(cli: Cli) -> Outcome {
         Command::Explain(args) => explain::run(&args),
         Command::Calibrate(args) => calibrate::run(&args),
         Command::Accuracy(args) => accuracy::run(&args),
+        Command::Tune(args) => tune::run(&args),
         Command::Ops(args) => ops::run(&args),
         Command::Passes(args) => passes::run(&args),
         Command::Targets(args) => targets::run(&args),

@@ -143,9 +143,79 @@ fn measurements_have_the_promised_fields() {
     }
     let profile: serde_json::Value = serde_json::from_slice(&std::fs::read(profile).unwrap()).unwrap();
     assert!(!profile["steps"].as_array().unwrap().is_empty());
+    assert!(report["profile"].is_null(), "it went to the file");
     let base = folder.path().join("base.json");
     let line = format!("bench {{}} --iterations 4 --baseline {} --max-regress 1e9", base.display());
     planc_at(&line, &plan).ok();
+}
+
+#[test]
+fn profiles_say_what_steps_reach() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = folder.path().join("a.plan");
+    compile("mlp", &plan, &["--dim", "N=4"]);
+    let line = "bench {} --iterations 2 --sort order --json --profile";
+    let profile = planc_at(line, &plan).json()["profile"].take();
+    assert!(profile["peak"]["fma_gflops"].as_f64() > Some(0.0) && profile["peak"]["dot_gops"].as_f64() > Some(0.0));
+    let steps = profile["steps"].as_array().unwrap();
+    let gemm = steps.iter().find(|s| s["kind"].as_str().unwrap().starts_with("gemm")).unwrap();
+    // Rows of x and columns of the result, with bias or not.
+    let (m, k) = (gemm["inputs"][0][0].as_u64().unwrap(), gemm["inputs"][0][1].as_u64().unwrap());
+    let n = gemm["shape"][1].as_u64().unwrap();
+    assert_eq!(m, 4);
+    assert!(gemm["ops"].as_u64() >= Some(2 * m * n * k), "{gemm}");
+    assert!(gemm["peak_percent"].as_f64() > Some(0.0) && gemm["calls"] == 1);
+    let sum: f64 = profile["kinds"].as_array().unwrap().iter().map(|k| k["median_ms"].as_f64().unwrap()).sum();
+    let all: f64 = steps.iter().map(|s| s["median_ms"].as_f64().unwrap()).sum();
+    assert!((sum - all).abs() < 1e-9);
+    let text = planc_at("bench {} --iterations 2 --profile", &plan).ok();
+    assert!(["kernel", "% of peak", "medians of 10 runs"].iter().all(|t| text.contains(t)), "{text}");
+}
+
+#[test]
+fn traces_have_a_lane_for_each_thread() {
+    let folder = tempfile::tempdir().unwrap();
+    let (plan, trace) = (folder.path().join("a.plan"), folder.path().join("trace.json"));
+    compile("convnet", &plan, &[]);
+    planc_at(&format!("bench {{}} --iterations 1 --trace {}", trace.display()), &plan).ok();
+    let trace: serde_json::Value = serde_json::from_slice(&std::fs::read(trace).unwrap()).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap();
+    let lanes = |t: u64| events.iter().filter(|e| e["ph"] == "X" && e["tid"] == t).count();
+    assert!(lanes(0) > 0 && lanes(1) > 0, "steps, and tasks of the one thread");
+    assert_eq!(lanes(2), 0);
+}
+
+#[test]
+fn tunings_decide_and_are_of_one_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let line = format!("tune {{}} --duration 0 --json -o {}", at("t").display());
+    let tuned = planc_at(&line, &model("dense")).json();
+    let layers = tuned["layers"].as_array().unwrap();
+    assert!(
+        !layers.is_empty() && layers.iter().all(|l| l["us"]["winograd"].is_number() && l["us"]["direct"].is_number())
+    );
+    let text = std::fs::read_to_string(at("t")).unwrap();
+    let explain = |choice: &str| {
+        let lines = text.lines().map(|l| match l.strip_prefix("layer ") {
+            Some(rest) => format!("layer {choice} {}\n", rest.split_once(' ').unwrap().1),
+            None => format!("{l}\n"),
+        });
+        std::fs::write(at(choice), lines.collect::<String>()).unwrap();
+        let plan = at(&format!("{choice}.plan"));
+        compile("dense", &plan, &["--tuning", at(choice).to_str().unwrap()]);
+        let decisions = planc_at("explain {} --json", &plan).json()["decisions"].take();
+        let measured =
+            decisions.as_array().unwrap().iter().filter(|d| d["reason"].as_str().unwrap().starts_with("measured"));
+        let choices: Vec<String> = measured.map(|d| d["choice"].as_str().unwrap().to_string()).collect();
+        assert_eq!(choices, vec![choice; layers.len()]);
+        std::fs::read(plan).unwrap()
+    };
+    assert_ne!(explain("direct"), explain("winograd"));
+    assert_eq!(explain("winograd"), explain("winograd"));
+    let line = format!("run {{}} --random 1 --tuning {}", at("t").display());
+    let ran = planc_at(&line, &model("mlp"));
+    assert!(ran.code == 3 && ran.stderr.contains("E0833"), "{}", ran.stderr);
 }
 
 #[test]

@@ -1,14 +1,57 @@
 //! How a convolution over blocked channels is computed, and the form of its weights that this needs.
 //!
-//! The choice follows from extents by a fixed cost model, so that a plan does not depend on the compiling machine.
+//! The choice follows from extents by a fixed cost model, so that a plan does not depend on the compiling machine, unless
+//! the caller says what was measured.
 
 use planc_ir::TensorType;
 use planc_kernels::conv::{self, Conv2d};
 use planc_kir::Conv;
 use planc_tensor::{Layout, Tensor};
 
-/// What was chosen, and why.
-pub(crate) type Choice = (&'static str, String);
+/// How sums of products over blocked channels are computed where there is more than one way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Algorithm {
+    /// Term by term.
+    Direct,
+    /// Winograd's F(4x4, 3x3), for kernels of 3 x 3 with stride 1.
+    Winograd,
+}
+
+impl Algorithm {
+    /// Every algorithm.
+    pub const ALL: [Algorithm; 2] = [Algorithm::Direct, Algorithm::Winograd];
+
+    /// Name in decisions and tuning files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Algorithm::Direct => "direct",
+            Algorithm::Winograd => "winograd",
+        }
+    }
+
+    /// The algorithm with this name.
+    pub fn from_name(name: &str) -> Option<Algorithm> {
+        Algorithm::ALL.into_iter().find(|a| a.name() == name)
+    }
+}
+
+/// How a convolution with several algorithms is computed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Choice {
+    /// What was chosen.
+    pub(crate) algorithm: Algorithm,
+    /// Why: the figures of the cost model for each, and whether a measurement decided.
+    pub(crate) why: String,
+}
+
+/// What decides between algorithms apart from the cost model.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Rule {
+    /// Term by term, whatever it costs.
+    pub(crate) exact: bool,
+    /// What was measured to be the fastest.
+    pub(crate) measured: Option<Algorithm>,
+}
 
 /// Constant weights of a convolution whose result lies in blocks: their layout and elements, and what was chosen and why
 /// where there was a choice. `None` when the kernel takes them as they are.
@@ -16,7 +59,7 @@ pub(crate) fn pack_conv(
     conv: &Conv,
     w: &Tensor,
     (x, y): (&TensorType, &TensorType),
-    exact: bool,
+    rule: Rule,
 ) -> Option<(Layout, Vec<f32>, Option<Choice>)> {
     let &[m, c, kh, kw] = w.shape() else { return None };
     if y.layout != Layout::Nchw16c {
@@ -41,14 +84,26 @@ pub(crate) fn pack_conv(
     if geometry.is_depthwise() {
         return Some((Layout::Depthwise16, conv::pack_depthwise_weights(&geometry, &elements), None));
     }
-    if !exact && let Some(known) = extents(conv, &geometry, y).filter(Conv2d::is_winograd) {
-        let (direct, winograd) = costs(&known);
-        if winograd < direct {
-            let why = format!("costs about {winograd} million products instead of {direct}");
-            return Some((Layout::Winograd16, conv::pack_winograd_weights(&known, &elements), Some(("winograd", why))));
-        }
+    let direct = || conv::pack_conv_weights(&geometry, &elements);
+    let Some(known) = extents(conv, &geometry, y).filter(|c| !rule.exact && c.is_winograd()) else {
+        return Some((Layout::ConvBlocks16, direct(), None));
+    };
+    let choice = choose(costs(&known), rule.measured);
+    let (layout, packed) = match choice.algorithm {
+        Algorithm::Direct => (Layout::ConvBlocks16, direct()),
+        Algorithm::Winograd => (Layout::Winograd16, conv::pack_winograd_weights(&known, &elements)),
+    };
+    Some((layout, packed, Some(choice)))
+}
+
+/// The algorithm that was measured to be the fastest, or that costs least; direct sums where both cost the same.
+fn choose((direct, winograd): (usize, usize), measured: Option<Algorithm>) -> Choice {
+    let cheapest = if winograd < direct { Algorithm::Winograd } else { Algorithm::Direct };
+    let figures = format!("about {direct} million products directly, {winograd} by Winograd's algorithm");
+    match measured {
+        Some(algorithm) => Choice { algorithm, why: format!("measured; the model of costs says {figures}") },
+        None => Choice { algorithm: cheapest, why: format!("costs {figures}") },
     }
-    Some((Layout::ConvBlocks16, conv::pack_conv_weights(&geometry, &elements), None))
 }
 
 /// The convolution with its strides and the extents of its result, for one image if their number is not known; `None` when
@@ -104,6 +159,21 @@ mod tests {
         };
         let (direct, winograd) = costs(&conv);
         winograd < direct
+    }
+
+    #[test]
+    fn a_measurement_overrides_the_costs() {
+        for (costs, cheapest) in
+            [((9, 4), Algorithm::Winograd), ((4, 9), Algorithm::Direct), ((4, 4), Algorithm::Direct)]
+        {
+            assert_eq!(choose(costs, None).algorithm, cheapest);
+            for measured in Algorithm::ALL {
+                let choice = choose(costs, Some(measured));
+                assert_eq!(choice.algorithm, measured);
+                assert!(choice.why.starts_with("measured") && choice.why.contains(&costs.1.to_string()));
+                assert_eq!(Algorithm::from_name(measured.name()), Some(measured));
+            }
+        }
     }
 
     #[test]

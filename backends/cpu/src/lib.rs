@@ -10,11 +10,13 @@ mod convolution;
 mod select;
 
 use codegen::{Functions, Target};
+pub use convolution::Algorithm;
 use planc_ir::Graph;
 use planc_lower::{Lowered, lower};
 use planc_ops::NodeError;
 use planc_plan::container::TargetId;
 pub use select::supports;
+use std::collections::BTreeMap;
 
 /// What a caller chooses.
 #[derive(Clone, Debug)]
@@ -26,11 +28,14 @@ pub struct Options {
     pub generate_f32: bool,
     /// Add up convolutions term by term, never by Winograd's algorithm, whose rounding errors are a few times larger.
     pub exact_conv: bool,
+    /// Algorithms that were measured to be the fastest, by the name of a node's first result. Nodes that are not there, or have
+    /// no choice, are compiled as without.
+    pub measured: BTreeMap<String, Algorithm>,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { targets: vec![Target::X86_64], generate_f32: false, exact_conv: false }
+        Options { targets: vec![Target::X86_64], generate_f32: false, exact_conv: false, measured: BTreeMap::new() }
     }
 }
 
@@ -41,6 +46,8 @@ pub struct Compiled {
     pub lowered: Lowered,
     /// The code sections; none when nothing was generated.
     pub code: Vec<(TargetId, Vec<u8>)>,
+    /// What was chosen where there is more than one way, by the name of a node's first result.
+    pub chosen: BTreeMap<String, Algorithm>,
 }
 
 /// Compiles a graph whose types are inferred.
@@ -49,8 +56,13 @@ pub struct Compiled {
 /// Every node that cannot be compiled.
 pub fn compile(graph: &Graph, options: &Options) -> Result<Compiled, Vec<NodeError>> {
     let functions = Functions::new(&options.targets);
-    let mut selector =
-        select::Selector { functions, generate_f32: options.generate_f32, exact_conv: options.exact_conv };
+    let mut selector = select::Selector {
+        functions,
+        generate_f32: options.generate_f32,
+        exact_conv: options.exact_conv,
+        measured: options.measured.clone(),
+        chosen: BTreeMap::new(),
+    };
     let lowered = lower(graph, &mut selector)?;
-    Ok(Compiled { lowered, code: selector.functions.sections() })
+    Ok(Compiled { lowered, code: selector.functions.sections(), chosen: selector.chosen })
 }

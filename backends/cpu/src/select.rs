@@ -1,7 +1,7 @@
 //! Which kernel computes a node, and in what form it wants its weights.
 
 use crate::codegen::{self, Functions};
-use crate::convolution::{Choice, pack_conv};
+use crate::convolution::{Algorithm, Choice, Rule, pack_conv};
 use planc_ir::{NodeId, ValueId};
 use planc_kernels::conv::{self, TransposedConv};
 use planc_kernels::dispatch::{self, Form};
@@ -11,6 +11,7 @@ use planc_lower::{Builder, Chosen, Compiler, Select};
 use planc_ops::OpError;
 use planc_plan::program::Action;
 use planc_tensor::{DType, Layout, Tensor};
+use std::collections::BTreeMap;
 
 /// Whether there is a kernel for operands (an epilogue's sides last) and results of these forms, weights being constant
 /// and not packed yet: what fusion may rely on.
@@ -78,6 +79,10 @@ pub(crate) struct Selector {
     pub(crate) generate_f32: bool,
     /// Add up convolutions term by term only.
     pub(crate) exact_conv: bool,
+    /// What was measured to be the fastest, by the name of the first result.
+    pub(crate) measured: BTreeMap<String, Algorithm>,
+    /// What was chosen so far where there was a choice.
+    pub(crate) chosen: BTreeMap<String, Algorithm>,
 }
 
 impl Select for Selector {
@@ -106,9 +111,11 @@ fn select(
     let mut kernel = kernel;
     let sides: &[ValueId] = node.epilogue().map_or(&[], |e| &e.sides);
     let mut operands: Vec<Prepared> = operands.iter().map(|v| Prepared::Value(*v)).collect();
-    let chosen = pack(b, &mut kernel, &mut operands, node.output(0), s.exact_conv);
-    if let Some((what, why)) = chosen {
-        c.decide(b, id, what, &why);
+    let name = node.output(0).map(|v| b.graph.value(v).name.to_string()).unwrap_or_default();
+    let rule = Rule { exact: s.exact_conv, measured: s.measured.get(&name).copied() };
+    if let Some(Choice { algorithm, why }) = pack(b, &mut kernel, &mut operands, node.output(0), rule) {
+        c.decide(b, id, algorithm.name(), &why);
+        s.chosen.insert(name, algorithm);
     }
     operands.extend(sides.iter().map(|v| Prepared::Value(Some(*v))));
 
@@ -192,7 +199,7 @@ fn pack(
     kernel: &mut Kernel,
     operands: &mut [Prepared],
     result: Option<ValueId>,
-    exact_conv: bool,
+    rule: Rule,
 ) -> Option<Choice> {
     match kernel {
         Kernel::Rnn(rnn) => {
@@ -214,7 +221,7 @@ fn pack(
         Kernel::Conv(conv) => {
             let x = operands.first().and_then(|p| if let Prepared::Value(v) = p { *v } else { None })?;
             let types = (b.graph.tensor_type(x)?, b.graph.tensor_type(result?)?);
-            let (layout, elements, chosen) = pack_conv(conv, w, types, exact_conv)?;
+            let (layout, elements, chosen) = pack_conv(conv, w, types, rule)?;
             (floats(weights, w.shape().to_vec(), layout, &elements), chosen)
         }
         Kernel::ConvTranspose(conv) => (pack_transposed(conv, w, weights)?, None),

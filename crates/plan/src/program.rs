@@ -185,6 +185,18 @@ pub enum Action {
     },
 }
 
+impl Action {
+    /// What it is in a word: the kernel's name, or that of the control flow.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Action::Kernel { kernel, .. } => kernel.name(),
+            Action::If { .. } => "if",
+            Action::Loop { .. } => "loop",
+            Action::Scan { .. } => "scan",
+        }
+    }
+}
+
 /// What is wrong with a manifest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("program {program}: {message}")]

@@ -5,20 +5,19 @@ use crate::code;
 use crate::cuda::DeviceFrame;
 use crate::error::RunError;
 use crate::plan::Weight;
-use crate::session::{Observer, Profile, Session, StepTime, Workspace};
+use crate::profile::{Recorder, StepTime};
+use crate::session::{Observer, Session, Workspace};
 use crate::symbols::Symbols;
 use planc_kernels::dispatch::{self, Cx, Operand, Output};
 use planc_kir::{Expr, Kernel};
 use planc_plan::program::{Action, Program, Step, Storage, ValueDecl};
 use planc_tensor::{AlignedBuf, Bytes, DType, Layout, Tensor, View, ViewData, element_count};
 use std::borrow::Cow;
-use std::sync::Mutex;
-use std::time::Instant;
 
 /// A run of a whole plan: what all its frames share.
 pub(crate) struct Run<'s> {
     pub(crate) session: &'s Session,
-    profile: Option<&'s Mutex<Profile>>,
+    recorder: Option<&'s Recorder<'s>>,
     observer: Option<Observer<'s>>,
 }
 
@@ -84,10 +83,10 @@ impl Arena {
 impl<'s> Run<'s> {
     pub(crate) fn new(
         session: &'s Session,
-        profile: Option<&'s Mutex<Profile>>,
+        recorder: Option<&'s Recorder<'s>>,
         observer: Option<Observer<'s>>,
     ) -> Run<'s> {
-        Run { session, profile, observer }
+        Run { session, recorder, observer }
     }
 
     /// Runs the model on the caller's inputs.
@@ -176,18 +175,20 @@ impl<'a> Frame<'a> {
     fn steps(&mut self, workspace: &mut Workspace) -> Result<(), RunError> {
         let program = self.program;
         for (at, step) in program.steps.iter().enumerate() {
-            let start = self.run.profile.map(|_| Instant::now());
+            let start = self.run.recorder.map(|r| (r, r.now()));
             if self.placement.joined[at] {
                 self.join(step);
             } else {
                 self.step(step, workspace)?;
             }
-            if let (Some(profile), Some(start)) = (self.run.profile, start) {
-                let time = start.elapsed();
-                let first = step.outputs.iter().flatten().next().and_then(|v| self.slots[*v as usize].as_ref());
-                let shape = first.map_or(vec![], |s| s.shape.to_vec());
-                let mut profile = profile.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                profile.push(StepTime { step: step.name.clone(), kind: kind(&step.action), shape, time });
+            if let Some((recorder, start)) = start {
+                let time = recorder.now().saturating_sub(start);
+                let extents = |values: &[Option<u32>]| {
+                    let of = |v: u32| self.slots[v as usize].as_ref().map(|s| s.shape.to_vec());
+                    values.iter().map(|v| v.and_then(of)).collect()
+                };
+                let (inputs, outputs) = (extents(&step.inputs), extents(&step.outputs));
+                recorder.push(StepTime { program: self.index, at, inputs, outputs, start, time });
             }
             if let Some(observer) = self.run.observer.filter(|_| self.index == 0) {
                 for v in step.outputs.iter().flatten() {
@@ -305,7 +306,7 @@ impl<'a> Frame<'a> {
             let symbols = &self.symbols;
             let mut cx = Cx {
                 isa: self.run.session.isa,
-                par: &self.run.session.pool,
+                par: self.run.recorder.and_then(Recorder::threads).unwrap_or(&self.run.session.pool),
                 scratch: &mut workspace.scratch,
                 eval: &|d| d.eval(&|name| symbols.get(name)),
             };
@@ -507,15 +508,5 @@ impl<'a> Frame<'a> {
                 _ => Ok(self.view(*v)?.to_tensor()),
             })
             .collect()
-    }
-}
-
-/// What a step runs, in a word.
-fn kind(action: &Action) -> &'static str {
-    match action {
-        Action::Kernel { kernel, .. } => kernel.name(),
-        Action::If { .. } => "if",
-        Action::Loop { .. } => "loop",
-        Action::Scan { .. } => "scan",
     }
 }

@@ -19,9 +19,11 @@ mod frame;
 pub mod map;
 mod plan;
 pub mod pool;
+mod profile;
 mod session;
 mod symbols;
 
 pub use error::{OpenError, RunError, SessionError};
 pub use plan::{OpenOptions, Plan};
-pub use session::{NoReference, Observer, Profile, ReferenceOps, Session, SessionOptions, StepTime};
+pub use profile::{Profile, StepTime, TaskTime};
+pub use session::{NoReference, Observer, ReferenceOps, Session, SessionOptions};

@@ -7,6 +7,7 @@ use crate::error::{RunError, SessionError};
 use crate::frame::Run;
 use crate::plan::Plan;
 use crate::pool::ThreadPool;
+use crate::profile::{Profile, Recorder};
 use crate::symbols::Symbols;
 use planc_kernels::dispatch::Scratch;
 use planc_kernels::isa::{Isa, Tier};
@@ -14,7 +15,6 @@ use planc_kir::Reference;
 use planc_plan::program::ValueDecl;
 use planc_tensor::{AlignedBuf, Tensor, View};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 /// Evaluates operators that have no kernel. The operator table implements it; an embedded runtime may leave it out.
 pub trait ReferenceOps: Send + Sync {
@@ -53,22 +53,6 @@ impl Default for SessionOptions {
         SessionOptions { threads: 1, tier: Tier::detect(), memory_limit: 8 << 30, data_only: false }
     }
 }
-
-/// How long a step took.
-#[derive(Clone, Debug)]
-pub struct StepTime {
-    /// Name of the step.
-    pub step: String,
-    /// What it ran.
-    pub kind: &'static str,
-    /// The first result's extents.
-    pub shape: Vec<usize>,
-    /// Wall time.
-    pub time: Duration,
-}
-
-/// The steps of a run, in order; steps of control-flow bodies follow each other inside their step's time.
-pub type Profile = Vec<StepTime>;
 
 /// Is shown a value: what the plan says about it, its extents in this run, and its bytes in the layout of the plan
 /// (none for strings, and for what only a device has).
@@ -153,6 +137,11 @@ impl Session {
         self.code.is_some()
     }
 
+    /// The instruction set it runs on.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
     /// The plan.
     pub fn plan(&self) -> &Plan {
         &self.plan
@@ -166,14 +155,14 @@ impl Session {
         Run::new(self, None, None).main(inputs)
     }
 
-    /// As [`Session::run`], and how long each step took.
+    /// As [`Session::run`], and how long each step took; with `tasks`, what each thread did as well.
     ///
     /// # Errors
     /// As [`Session::run`].
-    pub fn run_profiled(&self, inputs: &[View<'_>]) -> Result<(Vec<Tensor>, Profile), RunError> {
-        let profile = Mutex::default();
-        let outputs = Run::new(self, Some(&profile), None).main(inputs)?;
-        Ok((outputs, profile.into_inner().unwrap_or_else(PoisonError::into_inner)))
+    pub fn run_profiled(&self, inputs: &[View<'_>], tasks: bool) -> Result<(Vec<Tensor>, Profile), RunError> {
+        let recorder = Recorder::new(tasks.then_some(&self.pool));
+        let outputs = Run::new(self, Some(&recorder), None).main(inputs)?;
+        Ok((outputs, recorder.finish()))
     }
 
     /// As [`Session::run`], showing `observer` the results of each step of the model's own program.
