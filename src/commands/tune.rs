@@ -27,8 +27,9 @@ const LEAST_RUNS: usize = 5;
 /// By how much an algorithm has to be faster than the one that the model of costs chooses: less is noise.
 const MARGIN: f64 = 0.03;
 
-/// Times of the layers by algorithm, in microseconds.
-type Samples = BTreeMap<String, BTreeMap<Algorithm, Vec<f64>>>;
+/// The least time of each layer by algorithm, in microseconds. What else runs on the machine only adds to a time, and adds more
+/// to a long one, so that a median would favour short steps.
+type Least = BTreeMap<String, BTreeMap<Algorithm, f64>>;
 
 /// Tunes.
 ///
@@ -59,10 +60,10 @@ pub fn run(args: &Tune) -> Outcome {
         let session = source::session(&Arc::new(plan), &args.execution, args.compilation.max_memory, None)?;
         sessions.push((algorithm, session));
     }
-    let (samples, runs) = measure(&sessions, &views, &by_cost, args, &progress)?;
+    let (least, runs) = measure(&sessions, &views, &by_cost, args, &progress)?;
     drop(progress);
     let layers = by_cost.iter().filter_map(|(name, cheapest)| {
-        let times = samples.get(name)?.iter().map(|(a, all)| (*a, median(all))).collect();
+        let times = least.get(name)?.iter().map(|(a, us)| (*a, *us)).collect();
         Some((name.clone(), choose(*cheapest, times)))
     });
     let tier = sessions.first().map_or("any", |(_, s)| s.isa().tier().name());
@@ -94,17 +95,17 @@ pub fn run(args: &Tune) -> Outcome {
     Ok(Exit::Ok)
 }
 
-/// The times of the layers with a choice, and how often each algorithm ran.
+/// The least times of the layers with a choice, and how often each algorithm ran.
 fn measure(
     sessions: &[(Algorithm, Session)],
     views: &[View<'_>],
     layers: &BTreeMap<String, Algorithm>,
     args: &Tune,
     progress: &Progress,
-) -> Result<(Samples, usize), CliError> {
-    let mut samples = Samples::new();
+) -> Result<(Least, usize), CliError> {
+    let mut least = Least::new();
     if sessions.is_empty() {
-        return Ok((samples, 0));
+        return Ok((least, 0));
     }
     let duration = args.duration.unwrap_or(DEFAULT_DURATION);
     let (started, mut runs) = (Instant::now(), 0);
@@ -116,20 +117,14 @@ fn measure(
             for step in profile.steps.iter().filter(|_| runs > 0) {
                 let name = &programs[step.program].steps[step.at].name;
                 if layers.contains_key(name) {
-                    let of = samples.entry(name.clone()).or_default().entry(*algorithm).or_default();
-                    of.push(step.time.as_secs_f64() * 1e6);
+                    let of = least.entry(name.clone()).or_default().entry(*algorithm).or_insert(f64::INFINITY);
+                    *of = of.min(step.time.as_secs_f64() * 1e6);
                 }
             }
         }
         runs += 1;
     }
-    Ok((samples, runs - 1))
-}
-
-fn median(times: &[f64]) -> f64 {
-    let mut sorted = times.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
+    Ok((least, runs - 1))
 }
 
 /// The fastest algorithm, if it is faster than the one of least cost by more than [`MARGIN`].
@@ -156,6 +151,5 @@ mod tests {
             assert_eq!(choose(cheapest, vec![(Direct, direct), (Winograd, winograd)]).chosen, chosen);
         }
         assert_eq!(choose(Winograd, vec![]).chosen, Winograd);
-        assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
     }
 }

@@ -8,7 +8,7 @@
 //! layer winograd direct 412.5 winograd 281.0 "name of the first result"
 //! ```
 //!
-//! A layer has the algorithm that was chosen, and the median microseconds of each. Guarantees: what is written is what is read;
+//! A layer has the algorithm that was chosen, and the least microseconds of each. Guarantees: what is written is what is read;
 //! layers are sorted by name. Only the choices decide over a plan, so that a file may be edited.
 
 use crate::error::{CliError, Fault};
@@ -26,7 +26,7 @@ const HEADER: &str = "planc-tuning 1";
 pub struct Layer {
     /// What is to be used.
     pub chosen: Algorithm,
-    /// Median microseconds.
+    /// Least microseconds.
     pub times: Vec<(Algorithm, f64)>,
 }
 

@@ -83,9 +83,9 @@ impl ByteKernel for Dot {
 
     #[inline(always)]
     fn run<S: Bytes>(self, s: S) -> (usize, i32) {
-        let a = black_box([[1_u8; 4 * QUADS]; STEPS]);
+        let a: &[[u8; 4 * QUADS]; STEPS] = black_box(&[[1; 4 * QUADS]; STEPS]);
         // As many as the widest register takes.
-        let w = black_box([[1_i8; 64 * COLUMNS]; STEPS]);
+        let w: &[[i8; 64 * COLUMNS]; STEPS] = black_box(&[[1; 64 * COLUMNS]; STEPS]);
         let mut sums = [[s.isplat(0); COLUMNS]; QUADS];
         for round in 0..ROUNDS {
             let (a, w) = (&a[round % STEPS], &w[round % STEPS]);
