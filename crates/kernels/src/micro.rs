@@ -162,19 +162,19 @@ impl<const RR: usize, const W: usize, const NV: usize> Kernel for Run<'_, RR, W,
 
 /// A tile in memory, packed. What does not unroll goes through it, so that accumulators stay in registers.
 #[repr(align(64))]
-struct Buffer(MaybeUninit<[f32; Buffer::LEN]>);
+pub(crate) struct Buffer(MaybeUninit<[f32; Buffer::LEN]>);
 
 impl Buffer {
     /// The largest tile: 28 registers of 16 lanes.
     const LEN: usize = 28 * 16;
 
     #[inline(always)]
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(MaybeUninit::uninit())
     }
 
     #[inline(always)]
-    fn ptr(&mut self) -> *mut f32 {
+    pub(crate) fn ptr(&mut self) -> *mut f32 {
         self.0.as_mut_ptr().cast()
     }
 }
@@ -187,7 +187,7 @@ fn column<S: Simd>(j: usize, panel: usize) -> usize {
 
 /// How many lanes of vector `j` are columns below `cols`.
 #[inline(always)]
-fn valid<S: Simd>(j: usize, cols: usize) -> usize {
+pub(crate) fn valid<S: Simd>(j: usize, cols: usize) -> usize {
     cols.saturating_sub(j * S::LANES).min(S::LANES)
 }
 
@@ -210,7 +210,7 @@ unsafe fn partial_load<S: Simd>(s: S, t: &Tile, rr: usize, w: usize, nv: usize, 
 /// # Safety
 /// `sums` must hold the tile; C, the biases and the residual must be valid.
 #[inline(always)]
-unsafe fn finish<S: Simd>(s: S, t: &Tile, rr: usize, w: usize, nv: usize, sums: *const f32) {
+pub(crate) unsafe fn finish<S: Simd>(s: S, t: &Tile, rr: usize, w: usize, nv: usize, sums: *const f32) {
     let (lo, hi) = (s.splat(t.clamp.0), s.splat(t.clamp.1));
     for v in 0..rr * w * nv {
         let (r, i, j) = (v / nv / w, v / nv % w, v % nv);

@@ -36,6 +36,11 @@ pub enum Layout {
     /// Weights `[M, C, 3, 3]` of a convolution, transformed for Winograd's F(4x4, 3x3), as `[36, ceil(M/16), C, 16 m]`, zero
     /// filled.
     Winograd16,
+    /// A `[.., K, N]` matrix of i8 in the panels of `Panels16`, each followed by 16 f32: what its columns are multiplied by.
+    ScaledPanels16,
+    /// A `[.., K, N]` matrix of i4 as panels of 16 columns, `[.., ceil(N/16), ceil(K/32), 4, 16 n, 8 k]`, zero filled; after each
+    /// 32 rows of a panel 16 f16: what these elements of its columns are multiplied by.
+    GroupPanels16,
 }
 
 impl Layout {
@@ -45,6 +50,8 @@ impl Layout {
             Layout::RowMajor => "rowmajor",
             Layout::Nchw16c => "nchw16c",
             Layout::Panels16 => "panels16",
+            Layout::ScaledPanels16 => "scaledpanels16",
+            Layout::GroupPanels16 => "grouppanels16",
             Layout::ConvBlocks16 => "convblocks16",
             Layout::Winograd16 => "winograd16",
             Layout::ConvFirst16 => "convfirst16",
@@ -61,7 +68,8 @@ impl Layout {
         use Layout::*;
         let plain = [RowMajor, Nchw16c, Panels16, ConvBlocks16, ConvFirst16, Depthwise16, ConvTransposed, Winograd16];
         let quads = [QuadPanels16, ConvQuads16, ConvFirstQuads16];
-        plain.into_iter().chain(quads).find(|l| l.name() == name)
+        let scaled = [ScaledPanels16, GroupPanels16];
+        plain.into_iter().chain(quads).chain(scaled).find(|l| l.name() == name)
     }
 
     /// Elements stored for a tensor of `shape`, filling included; `None` on overflow or a rank the layout does not have.
@@ -74,6 +82,18 @@ impl Layout {
             Layout::Panels16 => {
                 let last = stored.len().checked_sub(1).filter(|l| *l >= 1)?;
                 stored[last] = up16(stored[last])?;
+            }
+            // Four more bytes per column: its factor.
+            Layout::ScaledPanels16 => {
+                let last = stored.len().checked_sub(1).filter(|l| *l >= 1)?;
+                stored[last] = up16(stored[last])?;
+                stored[last - 1] = stored[last - 1].checked_add(4)?;
+            }
+            // A factor takes as much as four elements.
+            Layout::GroupPanels16 => {
+                let last = stored.len().checked_sub(1).filter(|l| *l >= 1)?;
+                stored[last] = up16(stored[last])?;
+                stored[last - 1] = stored[last - 1].div_ceil(32).checked_mul(36)?;
             }
             Layout::ConvBlocks16 => {
                 *stored.get_mut(1)? = up16(*shape.get(1)?)?;

@@ -1,10 +1,31 @@
-//! Batched matrix products.
+//! Batched matrix products, with weights in f32 or fewer bits.
 
 use super::terms::{Places, Terms};
-use super::{Cx, Operand, Output};
-use crate::gemm::{Dims, Mat, gemm, gemm_scratch, gemm_unpacked, gemm_unpacked_scratch};
+use super::{Cx, Form, Operand, Output};
+use crate::gemm::{
+    Dims, Mat, Narrow, gemm, gemm_narrow, gemm_narrow_scratch, gemm_scratch, gemm_unpacked, gemm_unpacked_scratch,
+    packed_len,
+};
 use planc_kir::{Expr, Gemm};
-use planc_tensor::{Layout, broadcast_strides};
+use planc_tensor::{DType, Layout, broadcast_strides};
+
+/// How weights of a form in fewer bits than f32 are stored.
+pub(super) fn narrow(form: Form) -> Option<Narrow> {
+    match form {
+        (DType::F16, Layout::Panels16) => Some(Narrow::F16),
+        (DType::BF16, Layout::Panels16) => Some(Narrow::Bf16),
+        (DType::I8, Layout::ScaledPanels16) => Some(Narrow::I8),
+        (DType::I4, Layout::GroupPanels16) => Some(Narrow::I4),
+        _ => None,
+    }
+}
+
+/// The second operand as it is stored.
+enum Matrix<'a> {
+    Rows(&'a [f32]),
+    Panels(&'a [f32]),
+    Narrow(Narrow, &'a [u32]),
+}
 
 /// `[a, b, bias?, sides...] -> [out]`.
 pub(super) fn run<'a>(
@@ -51,24 +72,40 @@ pub(super) fn run<'a>(
     let per_channel = |o: &Operand<'_>| o.shape.last() == Some(&n) && o.shape.iter().product::<usize>() == n;
     let places = Places { per_channel: &per_channel, per_row: false, plain };
     let terms = Terms::place(bias, epilogue, sides, y, &places)?;
-    let (x, w) = (a.elements::<f32>()?, b.elements::<f32>()?);
+    let x = a.elements::<f32>()?;
+    let w = match narrow((b.dtype, b.layout)) {
+        Some(form) => Matrix::Narrow(form, bytemuck::try_cast_slice(b.bytes).map_err(|e| format!("weights: {e}"))?),
+        None if b.layout == Layout::Panels16 => Matrix::Panels(b.elements()?),
+        None => Matrix::Rows(b.elements()?),
+    };
     let dims = Dims { m, n, k };
     let (a_rs, a_cs) = if spec.trans_a { (1, m) } else { (k, 1) };
     let (b_rs, b_cs) = if spec.trans_b { (1, k) } else { (n, 1) };
-    let packed = b.layout == Layout::Panels16;
-    let need = if packed { gemm_scratch(dims, a_cs) } else { gemm_unpacked_scratch(dims, a_cs) };
+    let need = match w {
+        Matrix::Rows(_) => gemm_unpacked_scratch(dims, a_cs),
+        Matrix::Panels(_) => gemm_scratch(dims, a_cs),
+        Matrix::Narrow(..) => gemm_narrow_scratch(cx.par, dims, a_cs),
+    };
     let scratch = cx.scratch.floats(need);
     let out = y.elements()?;
     for (i, (ao, bo)) in a_offsets.iter().zip(&b_offsets).enumerate() {
         let (xa, part) = (&x[ao * m * k..(ao + 1) * m * k], i * m * n..(i + 1) * m * n);
         let e = terms.epilogue(part.clone(), n);
-        let xa = Mat { data: xa, rs: a_rs, cs: a_cs };
-        if packed {
-            let size = crate::gemm::packed_len(k, n);
-            gemm(cx.isa, cx.par, dims, xa, &w[bo * size..(bo + 1) * size], &mut out[part], n, &e, scratch);
-        } else {
-            let wb = Mat { data: &w[bo * k * n..(bo + 1) * k * n], rs: b_rs, cs: b_cs };
-            gemm_unpacked(cx.isa, cx.par, dims, xa, wb, &mut out[part], n, &e, scratch);
+        let (xa, to) = (Mat { data: xa, rs: a_rs, cs: a_cs }, &mut out[part]);
+        match w {
+            Matrix::Rows(w) => {
+                let wb = Mat { data: &w[bo * k * n..(bo + 1) * k * n], rs: b_rs, cs: b_cs };
+                gemm_unpacked(cx.isa, cx.par, dims, xa, wb, to, n, &e, scratch);
+            }
+            Matrix::Panels(w) => {
+                let size = packed_len(k, n);
+                gemm(cx.isa, cx.par, dims, xa, &w[bo * size..(bo + 1) * size], to, n, &e, scratch);
+            }
+            Matrix::Narrow(form, w) => {
+                let size = n.div_ceil(16) * form.panel_bytes(k) / 4;
+                let w = (form, &w[bo * size..(bo + 1) * size]);
+                gemm_narrow(cx.isa, cx.par, dims, xa, w, to, n, &e, scratch);
+            }
         }
     }
     if terms.bias_left {

@@ -138,9 +138,14 @@ pub fn supports(kernel: &Kernel, epilogue: Option<&Expr>, inputs: &[Option<Form>
     let added = || (2..inputs.len()).all(|i| layout(i) == Layout::RowMajor || layout(i) == result);
     match kernel {
         Kernel::Gemm(_) => {
-            let matrix = matches!(layout(1), Layout::RowMajor | Layout::Panels16);
+            let weights = inputs.get(1).copied().flatten();
+            let matrix = match weights {
+                Some(form) if gemm::narrow(form).is_some() => true,
+                form => form.is_none_or(|(t, l)| t == DType::F32 && matches!(l, Layout::RowMajor | Layout::Panels16)),
+            };
+            let others = inputs.iter().enumerate().filter(|(i, _)| *i != 1).map(|(_, f)| f);
             return late
-                && all_f32()
+                && others.chain(outputs).flatten().all(|(t, _)| *t == DType::F32)
                 && matrix
                 && layout(0) == Layout::RowMajor
                 && result == Layout::RowMajor

@@ -3,17 +3,19 @@
 //! B is packed in panels of 16 columns ([`pack_b`]), the same for every tier, usually once when a plan is built. A is
 //! read where it lies when its rows are contiguous: packing it at run time costs 5 to 45 % (measured). While one group
 //! of panels is in use the next one is prefetched. A product with few rows uses a wider, lower tile, so that a
-//! matrix-vector product streams several panels at once.
+//! matrix-vector product streams several panels at once. Weights may be kept in fewer bits ([`gemm_narrow`]).
 
+mod narrow;
 mod pack;
 
 use crate::epilogue::{Bias, Epilogue, LateRun, Stages};
 use crate::isa::{Isa, Kernel, Simd};
 use crate::micro::{PANEL, Tile, tile};
 use crate::par::{Parallel, part};
+pub use narrow::{GROUP, Narrow, gemm_narrow, gemm_narrow_scratch};
 pub(crate) use pack::pack_panel;
 use pack::transpose_into;
-pub use pack::{pack_b, pack_b_into, packed_len};
+pub use pack::{pack_b, pack_b_into, pack_groups, pack_half, pack_scaled, packed_len};
 
 /// The sizes of a product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,50 +102,11 @@ pub fn sweep(
     scratch: &mut [f32],
     backwards: bool,
 ) {
-    let Dims { m, n, k } = dims;
-    if m == 0 || n == 0 {
+    if dims.m == 0 || dims.n == 0 {
         return;
     }
-    a.check("a", m, k);
-    assert!(b.len() >= packed_len(k, n), "b: slice too short");
-    assert!(ldc >= n && c.len() >= span(m, ldc, n, 1), "c: slice too short");
-    let (res, res_len, res_ld) = epilogue.residual.map_or((std::ptr::null(), 0, 0), |r| r.parts());
-    assert!(res.is_null() || res_len >= span(m, res_ld, n, 1), "residual: slice too short");
-    assert!(res != c.as_ptr() || res_ld == ldc, "residual: laid out unlike the output it is");
-    let (bias, row_bias) = match epilogue.bias {
-        Bias::None => (std::ptr::null(), std::ptr::null()),
-        Bias::PerCol(bias) => {
-            assert!(bias.len() >= n, "bias: slice too short");
-            (bias.as_ptr(), std::ptr::null())
-        }
-        Bias::PerRow(bias) => {
-            assert!(bias.len() >= m, "bias: slice too short");
-            (std::ptr::null(), bias.as_ptr())
-        }
-    };
-    let (a, lda) = if gemm_scratch(dims, a.cs) > 0 {
-        assert!(scratch.len() >= m * k, "scratch: slice too short");
-        transpose_into(par, m, k, a, scratch);
-        (scratch.as_ptr(), k)
-    } else {
-        (a.data.as_ptr(), a.rs)
-    };
-    let job = Job {
-        m,
-        n,
-        k,
-        a,
-        lda,
-        b: b.as_ptr(),
-        b_rows: k,
-        c: c.as_mut_ptr(),
-        ldc,
-        bias,
-        row_bias,
-        stages: epilogue.stages(c.as_ptr()),
-        res_ld,
-        backwards,
-    };
+    assert!(b.len() >= packed_len(dims.k, dims.n), "b: slice too short");
+    let job = Job { b: b.as_ptr(), b_rows: dims.k, backwards, ..Job::new(par, dims, a, c, ldc, epilogue, scratch) };
     // SAFETY: every length was checked above.
     unsafe { run(isa, par, &job) }
 }
@@ -193,6 +156,60 @@ pub(crate) struct Job {
 
 // SAFETY: tasks write disjoint blocks of C and only read the rest.
 unsafe impl Sync for Job {}
+
+impl Job {
+    /// A product without B, everything else checked; A is copied where its columns are not contiguous.
+    fn new(
+        par: &dyn Parallel,
+        dims: Dims,
+        a: Mat<'_>,
+        c: &mut [f32],
+        ldc: usize,
+        epilogue: &Epilogue<'_>,
+        scratch: &mut [f32],
+    ) -> Self {
+        let Dims { m, n, k } = dims;
+        a.check("a", m, k);
+        assert!(ldc >= n && c.len() >= span(m, ldc, n, 1), "c: slice too short");
+        let (res, res_len, res_ld) = epilogue.residual.map_or((std::ptr::null(), 0, 0), |r| r.parts());
+        assert!(res.is_null() || res_len >= span(m, res_ld, n, 1), "residual: slice too short");
+        assert!(res != c.as_ptr() || res_ld == ldc, "residual: laid out unlike the output it is");
+        let (bias, row_bias) = match epilogue.bias {
+            Bias::None => (std::ptr::null(), std::ptr::null()),
+            Bias::PerCol(bias) => {
+                assert!(bias.len() >= n, "bias: slice too short");
+                (bias.as_ptr(), std::ptr::null())
+            }
+            Bias::PerRow(bias) => {
+                assert!(bias.len() >= m, "bias: slice too short");
+                (std::ptr::null(), bias.as_ptr())
+            }
+        };
+        let (a, lda) = if gemm_scratch(dims, a.cs) > 0 {
+            assert!(scratch.len() >= m * k, "scratch: slice too short");
+            transpose_into(par, m, k, a, scratch);
+            (scratch.as_ptr(), k)
+        } else {
+            (a.data.as_ptr(), a.rs)
+        };
+        Self {
+            m,
+            n,
+            k,
+            a,
+            lda,
+            b: std::ptr::null(),
+            b_rows: 0,
+            c: c.as_mut_ptr(),
+            ldc,
+            bias,
+            row_bias,
+            stages: epilogue.stages(c.as_ptr()),
+            res_ld,
+            backwards: false,
+        }
+    }
+}
 
 /// Longest stretch of K in one go: a group of two panels then takes 192 KB of L2.
 const MAX_K: usize = 1536;
@@ -270,8 +287,28 @@ pub(crate) unsafe fn row_block<S: Simd>(
     ks: std::ops::Range<usize>,
     last: bool,
 ) {
-    let zero_tap = [(0, 0)];
     let widest = S::tile_panels(rows.len());
+    // SAFETY: as promised by the caller; the tile is one of the job, with as many rows and registers as it says.
+    unsafe { tiles(s, job, rows, cols, ks, last, widest, |t, h, nv, _| tile(s, 1, h, nv, t)) }
+}
+
+/// Calls `run` with each tile of a block, its rows, registers and first panel, panels in groups of at most `widest`.
+///
+/// # Safety
+/// The ranges must lie within a valid job; B is not read here.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+unsafe fn tiles<S: Simd>(
+    s: S,
+    job: &Job,
+    rows: std::ops::Range<usize>,
+    cols: std::ops::Range<usize>,
+    ks: std::ops::Range<usize>,
+    last: bool,
+    widest: usize,
+    run: impl Fn(&Tile, usize, usize, usize),
+) {
+    let zero_tap = [(0, 0)];
     // Fewer panels than the widest group are left at the end: groups of decreasing powers of two.
     let (whole, rest) = (cols.len() / widest, cols.len() % widest);
     let groups = whole + rest.count_ones() as usize;
@@ -298,7 +335,7 @@ pub(crate) unsafe fn row_block<S: Simd>(
             // SAFETY: row < m and p * 16 < n, so every address below is inside its matrix; `wrapping_add` is used for
             // what may be null or past the end (prefetch).
             unsafe {
-                let b = job.b.add(p * PANEL * job.b_rows + ks.start * PANEL);
+                let b = job.b.wrapping_add(p * PANEL * job.b_rows + ks.start * PANEL);
                 let c = job.c.add(row * job.ldc + p * PANEL);
                 let optional = |q: *const f32, at: usize| if q.is_null() { q } else { q.wrapping_add(at) };
                 let early = optional(job.stages.early, row * job.res_ld + p * PANEL);
@@ -330,7 +367,7 @@ pub(crate) unsafe fn row_block<S: Simd>(
                     ahead: b.wrapping_add((np + ahead / slice) * PANEL * job.b_rows + ahead % slice),
                     ahead_step: step,
                 };
-                tile(s, 1, h, nv, &t);
+                run(&t, h, nv, p);
                 if let (true, Some((activation, residual))) = (last, job.stages.late) {
                     s.call(LateRun {
                         activation,

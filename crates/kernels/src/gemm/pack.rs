@@ -1,5 +1,6 @@
-//! Packing of B into panels of 16 columns, and the transposition of A.
+//! Packing of B into panels of 16 columns, in f32 or fewer bits, and the transposition of A.
 
+use super::narrow::{GROUP, GROUP_CODES, Narrow};
 use super::{Mat, span};
 use crate::micro::PANEL;
 use crate::par::{Parallel, Shared, ranges};
@@ -65,6 +66,68 @@ pub(crate) unsafe fn pack_panel(k: usize, width: usize, b: *const f32, rs: usize
         }
     }
     debug_assert_eq!(panel.len(), k * PANEL);
+}
+
+/// Panels of 16-bit floats ([`Narrow::F16`], [`Narrow::Bf16`]) of a `k x n` matrix whose element `(i, j)` has the bits
+/// `at(i, j)`.
+pub fn pack_half(k: usize, n: usize, at: impl Fn(usize, usize) -> u16) -> Vec<u32> {
+    panels(k, n, Narrow::F16, |columns, panel| {
+        for (i, row) in panel.chunks_exact_mut(2 * PANEL).enumerate() {
+            for (to, j) in row.chunks_exact_mut(2).zip(columns.clone()) {
+                to.copy_from_slice(&at(i, j).to_le_bytes());
+            }
+        }
+    })
+}
+
+/// Panels of bytes with a factor per column ([`Narrow::I8`]) of a `k x n` matrix whose element `(i, j)` is
+/// `at(i, j) * scale(j)`.
+pub fn pack_scaled(k: usize, n: usize, at: impl Fn(usize, usize) -> i8, scale: impl Fn(usize) -> f32) -> Vec<u32> {
+    panels(k, n, Narrow::I8, |columns, panel| {
+        let (codes, scales) = panel.split_at_mut(k * PANEL);
+        for (i, row) in codes.chunks_exact_mut(PANEL).enumerate() {
+            row.iter_mut().zip(columns.clone()).for_each(|(to, j)| *to = at(i, j) as u8);
+        }
+        for (to, j) in scales.chunks_exact_mut(4).zip(columns) {
+            to.copy_from_slice(&scale(j).to_le_bytes());
+        }
+    })
+}
+
+/// Panels of four-bit numbers with a factor for [`GROUP`] rows of a column ([`Narrow::I4`]) of a `k x n` matrix whose
+/// element `(i, j)` is `at(i, j) * scale(i / GROUP, j)`, with `at(i, j)` in -8..=7 and the bits of an f16 for the factor.
+pub fn pack_groups(
+    k: usize,
+    n: usize,
+    at: impl Fn(usize, usize) -> i8,
+    scale: impl Fn(usize, usize) -> u16,
+) -> Vec<u32> {
+    panels(k, n, Narrow::I4, |columns, panel| {
+        for (g, group) in panel.chunks_exact_mut(Narrow::I4.panel_bytes(GROUP)).enumerate() {
+            let (codes, scales) = group.split_at_mut(GROUP_CODES);
+            // Four bytes hold eight rows of one column, the first in the lowest bits.
+            for (word, to) in codes.chunks_exact_mut(4).enumerate() {
+                let (first, j) = (g * GROUP + word / PANEL * 8, columns.start + word % PANEL);
+                for (i, byte) in to.iter_mut().enumerate().filter(|_| j < columns.end) {
+                    let code = |row: usize| if row < k { at(row, j) as u8 & 15 } else { 0 };
+                    *byte = code(first + 2 * i) | code(first + 2 * i + 1) << 4;
+                }
+            }
+            for (to, j) in scales.chunks_exact_mut(2).zip(columns.clone()) {
+                to.copy_from_slice(&scale(g, j).to_le_bytes());
+            }
+        }
+    })
+}
+
+/// All panels of a matrix in `form`, whose sizes are whole words, zeros where `fill` writes nothing; it is given the columns that exist.
+fn panels(k: usize, n: usize, form: Narrow, fill: impl Fn(std::ops::Range<usize>, &mut [u8])) -> Vec<u32> {
+    let words = form.panel_bytes(k) / 4;
+    let mut out = vec![0; n.div_ceil(PANEL) * words];
+    for (p, panel) in out.chunks_exact_mut(words.max(1)).enumerate() {
+        fill(p * PANEL..n.min((p + 1) * PANEL), bytemuck::cast_slice_mut(panel));
+    }
+    out
 }
 
 /// Copies any `m x k` matrix to row-major `out`.

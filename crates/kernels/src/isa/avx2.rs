@@ -1,22 +1,22 @@
-//! AVX2 with FMA: 8 lanes, 16 registers.
+//! AVX2 with FMA and F16C: 8 lanes, 16 registers.
 
 use super::{Kernel, Simd};
 use std::arch::x86_64::*;
 
-/// Proof of AVX2 and FMA, and of AVX-VNNI if `VNNI`.
+/// Proof of AVX2, FMA and F16C, and of AVX-VNNI if `VNNI`.
 #[derive(Clone, Copy)]
 pub struct Avx2<const VNNI: bool>(());
 
 impl<const VNNI: bool> Avx2<VNNI> {
     /// # Safety
-    /// The processor must have AVX2 and FMA, and AVX-VNNI if `VNNI`.
+    /// The processor must have AVX2, FMA and F16C, and AVX-VNNI if `VNNI`.
     pub(super) unsafe fn new() -> Self {
         Self(())
     }
 }
 
 #[inline(never)]
-#[target_feature(enable = "avx2,fma")]
+#[target_feature(enable = "avx2,fma,f16c")]
 fn shim<K: Kernel, const VNNI: bool>(s: Avx2<VNNI>, kernel: K) -> K::Out {
     kernel.run(s)
 }
@@ -130,6 +130,30 @@ unsafe impl<const VNNI: bool> Simd for Avx2<VNNI> {
                 transpose8(x.add(i * xs + j), xs, y.add(j * ys + i), ys);
             }
         }
+    }
+
+    #[inline(always)]
+    unsafe fn iload(self, p: *const i32) -> __m256i {
+        // SAFETY: as promised by the caller.
+        unsafe { _mm256_loadu_si256(p.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_f16(self, p: *const u16) -> __m256 {
+        // SAFETY: as promised by the caller; the token proves the features.
+        unsafe { _mm256_cvtph_ps(_mm_loadu_si128(p.cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16(self, p: *const u16) -> __m256 {
+        // SAFETY: as above.
+        unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(p.cast())))) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_i8(self, p: *const i8) -> __m256 {
+        // SAFETY: as above.
+        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p.cast()))) }
     }
 
     #[inline(always)]

@@ -41,14 +41,10 @@ unsafe impl<const VNNI: bool> Simd for Avx512<VNNI> {
     type I = __m512i;
     type M = __mmask16;
 
-    /// Two FMA pipes of latency 4 need 8 independent accumulators.
+    /// Few rows are limited by memory: of 1, 4, 8 and 16 streams, four come as fast as a plain read does (measured).
     #[inline(always)]
     fn tile_panels(rows: usize) -> usize {
-        match rows {
-            0..=3 => 8,
-            4..=6 => 4,
-            _ => 2,
-        }
+        if rows <= 6 { 4 } else { 2 }
     }
 
     #[inline(always)]
@@ -114,7 +110,38 @@ unsafe impl<const VNNI: bool> Simd for Avx512<VNNI> {
         }
     }
 
+    #[inline(always)]
+    unsafe fn iload(self, p: *const i32) -> __m512i {
+        // SAFETY: as promised by the caller.
+        unsafe { _mm512_loadu_epi32(p) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_f16(self, p: *const u16) -> __m512 {
+        // SAFETY: as promised by the caller; the token proves the features.
+        unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(p.cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16(self, p: *const u16) -> __m512 {
+        // SAFETY: as above.
+        unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(p.cast())))) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_i8(self, p: *const i8) -> __m512 {
+        // SAFETY: as above.
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p.cast()))) }
+    }
+
     pure! {
+        // Looked up: a permutation reads four bits of each lane, which saves isolating and converting them.
+        fn nibble<const N: i32>(a: __m512i) -> __m512 = {
+            let values = _mm512_setr_ps(
+                0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, -8.0, -7.0, -6.0, -5.0, -4.0, -3.0, -2.0, -1.0,
+            );
+            _mm512_permutexvar_ps(_mm512_srl_epi32(a, _mm_cvtsi32_si128(28 - N)), values)
+        };
         fn prefetch(p: *const f32) -> () = _mm_prefetch::<_MM_HINT_T0>(p.cast());
         fn splat(x: f32) -> __m512 = _mm512_set1_ps(x);
         fn add(a: __m512, b: __m512) -> __m512 = _mm512_add_ps(a, b);

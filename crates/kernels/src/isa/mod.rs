@@ -7,6 +7,7 @@
 //! Everything a kernel calls on the way to an intrinsic must be `#[inline(always)]`: only then does it end up inside
 //! the function that has the target features.
 
+use planc_tensor::f16;
 use std::fmt;
 
 #[cfg(target_arch = "x86_64")]
@@ -27,7 +28,7 @@ pub enum Tier {
     Scalar,
     /// aarch64 with Advanced SIMD (every aarch64 processor).
     Neon,
-    /// x86-64 with AVX2 and FMA.
+    /// x86-64 with AVX2, FMA and F16C.
     Avx2,
     /// [`Tier::Avx2`] with 8-bit dot products (AVX-VNNI); for f32 the same as [`Tier::Avx2`].
     AvxVnni,
@@ -46,7 +47,7 @@ impl Tier {
         #[cfg(target_arch = "x86_64")]
         {
             use std::arch::is_x86_feature_detected as has;
-            let avx2 = has!("avx2") && has!("fma");
+            let avx2 = has!("avx2") && has!("fma") && has!("f16c");
             let avx512 = avx2 && has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl");
             if avx512 && has!("avx512vnni") {
                 return Self::Avx512Vnni;
@@ -261,6 +262,58 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
                 unsafe { *y.add(j * ys + i) = *x.add(i * xs + j) };
             }
         }
+    }
+    /// Reads [`Simd::LANES`] i32.
+    ///
+    /// # Safety
+    /// `p` must be valid for reads of `LANES` values; no alignment is needed beyond that of i32.
+    unsafe fn iload(self, p: *const i32) -> Self::I;
+    /// Reads [`Simd::LANES`] numbers of half precision and widens them.
+    ///
+    /// # Safety
+    /// `p` must be valid for reads of `LANES` values; no alignment is needed beyond that of u16.
+    #[inline(always)]
+    unsafe fn load_f16(self, p: *const u16) -> Self::V {
+        let mut lanes = [0.0; 16];
+        for (i, lane) in lanes.iter_mut().enumerate().take(Self::LANES) {
+            // SAFETY: as promised by the caller.
+            *lane = f16::from_bits(unsafe { *p.add(i) }).to_f32();
+        }
+        // SAFETY: no tier has more lanes than the buffer.
+        unsafe { self.load(lanes.as_ptr()) }
+    }
+    /// Reads [`Simd::LANES`] numbers in bfloat16 and widens them.
+    ///
+    /// # Safety
+    /// As [`Simd::load_f16`].
+    #[inline(always)]
+    unsafe fn load_bf16(self, p: *const u16) -> Self::V {
+        let mut lanes = [0.0; 16];
+        for (i, lane) in lanes.iter_mut().enumerate().take(Self::LANES) {
+            // SAFETY: as promised by the caller.
+            *lane = f32::from_bits(u32::from(unsafe { *p.add(i) }) << 16);
+        }
+        // SAFETY: no tier has more lanes than the buffer.
+        unsafe { self.load(lanes.as_ptr()) }
+    }
+    /// Reads [`Simd::LANES`] bytes with sign and widens them.
+    ///
+    /// # Safety
+    /// `p` must be valid for reads of `LANES` bytes.
+    #[inline(always)]
+    unsafe fn load_i8(self, p: *const i8) -> Self::V {
+        let mut lanes = [0.0; 16];
+        for (i, lane) in lanes.iter_mut().enumerate().take(Self::LANES) {
+            // SAFETY: as promised by the caller.
+            *lane = f32::from(unsafe { *p.add(i) });
+        }
+        // SAFETY: no tier has more lanes than the buffer.
+        unsafe { self.load(lanes.as_ptr()) }
+    }
+    /// Four bits of each lane with their sign, widened: those above the `28 - N` lowest.
+    #[inline(always)]
+    fn nibble<const N: i32>(self, a: Self::I) -> Self::V {
+        self.to_float(self.isra::<28>(self.ishl::<N>(a)))
     }
     /// Asks for the cache line of `p`; any address is allowed.
     fn prefetch(self, p: *const f32);

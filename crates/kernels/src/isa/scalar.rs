@@ -70,6 +70,12 @@ unsafe impl Simd for Scalar {
     }
 
     #[inline(always)]
+    unsafe fn iload(self, p: *const i32) -> I {
+        // SAFETY: as promised by the caller; an array of i32 has the alignment of i32.
+        unsafe { *p.cast::<I>() }
+    }
+
+    #[inline(always)]
     fn prefetch(self, _p: *const f32) {}
 
     #[inline(always)]

@@ -45,6 +45,23 @@ impl Kernel for Operations {
                     assert_eq!(out[i], f(x[i], y[i]), "{name} of {} and {}", x[i], y[i]);
                 }
             };
+            let words: Vec<i32> = (0..n as i32).map(|i| (i - 3).wrapping_mul(0x1234_5677)).collect();
+            let halves: Vec<u16> = (0..n as u16).map(|i| 0x0001 + i * 0x0fff).collect();
+            let bytes: Vec<i8> = (0..n as i32).map(|i| (i * 17 - 128) as i8).collect();
+            let loaded = |name: &str, v: S::V, want: &dyn Fn(usize) -> f32| {
+                let mut out = vec![0.0; n];
+                s.store(out.as_mut_ptr(), v);
+                // NaN keeps being one, whatever its bits.
+                let same = |(i, got): (usize, &f32)| *got == want(i) || got.is_nan() && want(i).is_nan();
+                assert!(out.iter().enumerate().all(same), "{name}: {out:?}");
+            };
+            loaded("f16", s.load_f16(halves.as_ptr()), &|i| planc_tensor::f16::from_bits(halves[i]).to_f32());
+            loaded("bf16", s.load_bf16(halves.as_ptr()), &|i| planc_tensor::bf16::from_bits(halves[i]).to_f32());
+            loaded("i8", s.load_i8(bytes.as_ptr()), &|i| f32::from(bytes[i]));
+            let w = s.iload(words.as_ptr());
+            loaded("low nibble", s.nibble::<28>(w), &|i| (words[i] << 28 >> 28) as f32);
+            loaded("nibble", s.nibble::<12>(w), &|i| (words[i] << 12 >> 28) as f32);
+            loaded("high nibble", s.nibble::<0>(w), &|i| (words[i] >> 28) as f32);
             check("add", s.add(a, b), &|x, y| x + y);
             check("sub", s.sub(a, b), &|x, y| x - y);
             check("mul", s.mul(a, b), &|x, y| x * y);

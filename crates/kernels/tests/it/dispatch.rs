@@ -2,11 +2,11 @@
 
 use crate::run::{Stored, agrees, dispatched, random};
 use planc_kernels::conv::{self, Conv2d};
-use planc_kernels::gemm::pack_b;
+use planc_kernels::gemm::{GROUP, pack_b, pack_groups, pack_half, pack_scaled};
 use planc_kernels::isa::Isa;
 use planc_kernels::par::Serial;
 use planc_kir::*;
-use planc_tensor::{DType, Dim, Layout, Tensor};
+use planc_tensor::{DType, Dim, Layout, Tensor, bf16, f16};
 
 fn expr(text: &str) -> Expr {
     parse_expr(text).unwrap().0
@@ -110,6 +110,68 @@ fn products_with_epilogues() {
             let inputs = [scale(1), packed(), rows(4, &side)];
             agrees(&kernel, Some(e), &inputs, (F32, &[m, n], Layout::RowMajor), 1e-5);
         }
+    }
+}
+
+/// A matrix of these extents in fewer bits, as each form stores it.
+fn narrow(k: usize, n: usize) -> [Stored; 4] {
+    let code = |i: usize, j: usize| (i * 5 + j * 3) as i32 % 16 - 8;
+    let number = |i: usize, j: usize| code(i, j) as f32 * 0.37;
+    let factor = |g: usize, j: usize| f16::from_f32(0.02 * (1 + (g + j) % 5) as f32);
+    let tensor = |f: &dyn Fn(usize, usize) -> f32| {
+        Tensor::new([k, n], (0..k * n).map(|at| f(at / n, at % n)).collect::<Vec<f32>>()).unwrap()
+    };
+    [
+        Stored::narrow(
+            tensor(&|i, j| f16::from_f32(number(i, j)).to_f32()),
+            DType::F16,
+            Layout::Panels16,
+            &pack_half(k, n, |i, j| f16::from_f32(number(i, j)).to_bits()),
+        ),
+        Stored::narrow(
+            tensor(&|i, j| bf16::from_f32(number(i, j)).to_f32()),
+            DType::BF16,
+            Layout::Panels16,
+            &pack_half(k, n, |i, j| bf16::from_f32(number(i, j)).to_bits()),
+        ),
+        Stored::narrow(
+            tensor(&|i, j| code(i, j) as f32 * factor(0, j).to_f32()),
+            DType::I8,
+            Layout::ScaledPanels16,
+            &pack_scaled(k, n, |i, j| code(i, j) as i8, |j| factor(0, j).to_f32()),
+        ),
+        Stored::narrow(
+            tensor(&|i, j| code(i, j) as f32 * factor(i / GROUP, j).to_f32()),
+            DType::I4,
+            Layout::GroupPanels16,
+            &pack_groups(k, n, |i, j| code(i, j) as i8, |g, j| factor(g, j).to_bits()),
+        ),
+    ]
+}
+
+#[test]
+fn products_with_weights_in_fewer_bits() {
+    let silu_then_add = expr("(f32, f32) add(mul(a0, sigmoid(a0)), a1)");
+    let odd = expr("(f32, f32) exp(sub(mul(a0, 0.01:f32), a1))");
+    for (m, k, n) in [(1, 70, 33), (3, 32, 16), (5, 64, 47), (0, 3, 5), (3, 0, 5)] {
+        for form in 0..4 {
+            let w = || narrow(k, n).into_iter().nth(form);
+            for (trans_a, alpha) in [(false, 1.0), (true, 0.5)] {
+                let a = if trans_a { [k, m] } else { [m, k] };
+                let kernel = Kernel::Gemm(Gemm { trans_a, trans_b: false, alpha, beta: 1.0 });
+                agrees(&kernel, None, &[rows(1, &a), w(), rows(3, &[n])], (F32, &[m, n], Layout::RowMajor), 1e-5);
+            }
+            let kernel = Kernel::Gemm(Gemm { trans_a: false, trans_b: false, alpha: 1.0, beta: 1.0 });
+            for (e, side) in [(&silu_then_add, vec![m, n]), (&odd, vec![m, 1])] {
+                let inputs = [rows(1, &[m, k]), w(), rows(4, &side)];
+                agrees(&kernel, Some(e), &inputs, (F32, &[m, n], Layout::RowMajor), 1e-5);
+            }
+        }
+    }
+    // One matrix for a batch.
+    let kernel = Kernel::Gemm(Gemm { trans_a: false, trans_b: false, alpha: 1.0, beta: 1.0 });
+    for w in narrow(40, 20) {
+        agrees(&kernel, None, &[rows(1, &[2, 3, 40]), Some(w)], (F32, &[2, 3, 20], Layout::RowMajor), 1e-5);
     }
 }
 

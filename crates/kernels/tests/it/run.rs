@@ -36,10 +36,11 @@ pub fn random(seed: u64, shape: &[usize]) -> Tensor {
     Tensor::new(shape, data).unwrap()
 }
 
-/// A tensor as an operand stores it.
+/// A tensor as an operand stores it; weights in fewer bits have another type there.
 pub struct Stored {
     pub tensor: Tensor,
     pub layout: Layout,
+    dtype: DType,
     bytes: AlignedBuf,
 }
 
@@ -47,14 +48,27 @@ impl Stored {
     pub fn rows(tensor: Tensor) -> Stored {
         let mut bytes = AlignedBuf::zeroed(tensor.byte_len());
         bytes.as_mut_slice().copy_from_slice(tensor.view().bytes());
-        Stored { tensor, layout: Layout::RowMajor, bytes }
+        Stored { dtype: tensor.dtype(), tensor, layout: Layout::RowMajor, bytes }
     }
 
     pub fn packed(tensor: Tensor, layout: Layout, elements: &[f32]) -> Stored {
         let mut bytes = AlignedBuf::zeroed(elements.len() * 4);
         bytes.as_mut_slice().copy_from_slice(bytemuck::cast_slice(elements));
         assert_eq!(layout.stored_elements(tensor.shape()), Some(elements.len()), "{layout} of {:?}", tensor.shape());
-        Stored { tensor, layout, bytes }
+        Stored { dtype: tensor.dtype(), tensor, layout, bytes }
+    }
+
+    /// Numbers that are stored as `words` of another type.
+    pub fn narrow(tensor: Tensor, dtype: DType, layout: Layout, words: &[u32]) -> Stored {
+        let mut bytes = AlignedBuf::zeroed(words.len() * 4);
+        bytes.as_mut_slice().copy_from_slice(bytemuck::cast_slice(words));
+        assert_eq!(
+            layout.stored_bytes(dtype, tensor.shape()),
+            Some(words.len() * 4),
+            "{layout} of {:?}",
+            tensor.shape()
+        );
+        Stored { tensor, layout, dtype, bytes }
     }
 
     /// Channel blocks; what lies past the channels is given a value that must not reach any result.
@@ -75,12 +89,7 @@ impl Stored {
     }
 
     fn operand(&self) -> Operand<'_> {
-        Operand {
-            dtype: self.tensor.dtype(),
-            shape: self.tensor.shape(),
-            layout: self.layout,
-            bytes: self.bytes.as_ref(),
-        }
+        Operand { dtype: self.dtype, shape: self.tensor.shape(), layout: self.layout, bytes: self.bytes.as_ref() }
     }
 }
 
@@ -103,7 +112,7 @@ pub fn dispatched(
     inputs: &[Option<Stored>],
     result: (DType, &[usize], Layout),
 ) -> Result<Tensor, String> {
-    let forms: Vec<Option<Form>> = inputs.iter().map(|i| i.as_ref().map(|i| (i.tensor.dtype(), i.layout))).collect();
+    let forms: Vec<Option<Form>> = inputs.iter().map(|i| i.as_ref().map(|i| (i.dtype, i.layout))).collect();
     let (dtype, shape, layout) = result;
     assert!(
         dispatch::supports(kernel, epilogue, &forms, &[Some((dtype, layout))]),
