@@ -7,6 +7,7 @@
 mod bytes;
 pub mod codegen;
 mod convolution;
+mod narrow;
 mod select;
 
 use codegen::{Functions, Target};

@@ -2,7 +2,8 @@
 
 use crate::codegen::{self, Functions};
 use crate::convolution::{Algorithm, Choice, Rule, pack_conv};
-use planc_ir::{NodeId, ValueId};
+use crate::narrow;
+use planc_ir::{Graph, NodeId, ValueId};
 use planc_kernels::conv::{self, TransposedConv};
 use planc_kernels::dispatch::{self, Form};
 use planc_kernels::gemm::pack_b;
@@ -95,6 +96,14 @@ impl Select for Selector {
         operands: &[Option<ValueId>],
     ) -> Result<Chosen, OpError> {
         select(self, c, b, id, kernel, operands)
+    }
+
+    fn skips(&self, graph: &Graph, id: NodeId) -> bool {
+        narrow::widens(graph, id)
+    }
+
+    fn gives_outputs(&self) -> bool {
+        true
     }
 }
 
@@ -215,6 +224,12 @@ fn pack(
     }
     let Some(Prepared::Value(Some(weights))) = operands.get(1) else { return None };
     let weights = *weights;
+    if let Kernel::Gemm(gemm) = kernel
+        && let Some(narrow::Packed { shape, dtype, layout, bytes }) = narrow::pack(b.graph, gemm, weights)
+    {
+        operands[1] = Prepared::Packed { of: weights, shape, dtype, layout, bytes };
+        return None;
+    }
     let w = b.graph.constant(weights).filter(|w| w.dtype() == DType::F32 && !w.is_empty())?;
     let (packed, chosen) = match kernel {
         Kernel::Gemm(gemm) => (pack_gemm(gemm, w, weights)?, None),

@@ -8,12 +8,12 @@
 
 use planc_ir::{Def, Graph, Node, NodeId, Subgraph, Type, ValueId};
 use planc_kir::{Kernel, Reference};
-use planc_ops::{LowerCx, NodeError, OpError, locate};
+use planc_ops::{EvalCx, LowerCx, NodeError, OpError, locate};
 use planc_plan::container::Weights;
 use planc_plan::program::{
     Action, Level, Manifest, PackedType, Program, Step, Storage, ValueDecl, ValueIx, encode_strings,
 };
-use planc_tensor::{DType, Dim, Layout, Tensor};
+use planc_tensor::{DType, Dim, Layout, Tensor, View};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -32,6 +32,18 @@ pub trait Select {
         kernel: Kernel,
         operands: &[Option<ValueId>],
     ) -> Result<Chosen, OpError>;
+
+    /// Whether a node of constants only is left out: who reads its result takes the constants as they are. The result is
+    /// computed here where something else reads it after all.
+    fn skips(&self, _graph: &Graph, _id: NodeId) -> bool {
+        false
+    }
+
+    /// Whether each output of the model is written to memory of its own, which the caller gets, rather than copied from
+    /// the arena.
+    fn gives_outputs(&self) -> bool {
+        false
+    }
 }
 
 /// What a node becomes.
@@ -109,6 +121,8 @@ pub struct Builder<'g> {
     entry: BTreeSet<Arc<str>>,
     /// Symbols bound by the steps so far.
     bound: BTreeSet<Arc<str>>,
+    /// Values that are given to the caller without a copy.
+    given: BTreeSet<ValueId>,
 }
 
 impl Compiler {
@@ -128,7 +142,11 @@ impl Compiler {
             index: HashMap::new(),
             entry: outer.clone(),
             bound: BTreeSet::new(),
+            given: BTreeSet::new(),
         };
+        if number == 0 && select.gives_outputs() {
+            b.given.extend(graph.outputs());
+        }
         for v in graph.inputs().iter().chain(captured) {
             let ix = b.declare(*v, Storage::Input);
             b.program.inputs.push(ix);
@@ -166,8 +184,14 @@ impl Compiler {
                 let storage = self.weight(t);
                 b.declare(v, storage)
             }
-            // A value without its definition: an earlier error was reported already.
-            _ => b.declare(v, Storage::Pool),
+            _ => match folded(b.graph, v) {
+                Some(t) => {
+                    let storage = self.weight(&t);
+                    b.declare(v, storage)
+                }
+                // A value without its definition: an earlier error was reported already.
+                None => b.declare(v, Storage::Pool),
+            },
         }
     }
 
@@ -214,6 +238,9 @@ impl Compiler {
     }
 
     fn node(&mut self, b: &mut Builder<'_>, select: &mut dyn Select, id: NodeId) -> Result<(), OpError> {
+        if select.skips(b.graph, id) {
+            return Ok(());
+        }
         let node = b.graph.node(id);
         let cx = LowerCx::of(b.graph, id).ok_or_else(|| OpError::unsupported(format!("no operator {}", node.op)))?;
         let row = planc_ops::row(&node.op).ok_or_else(|| OpError::unsupported(format!("no operator {}", node.op)))?;
@@ -387,8 +414,21 @@ impl Builder<'_> {
     }
 
     fn storage_of(&self, v: ValueId) -> Storage {
-        if self.within(v, &self.entry) { Storage::Arena } else { Storage::Pool }
+        if self.within(v, &self.entry) && !self.given.contains(&v) { Storage::Arena } else { Storage::Pool }
     }
+}
+
+/// What a node of constants only, which was left out, makes of them.
+fn folded(g: &Graph, v: ValueId) -> Option<Tensor> {
+    let (id, 0) = g.producer(v)? else { return None };
+    let node = g.node(id);
+    let row = planc_ops::row(&node.op)?;
+    if node.reads().any(|v| g.constant(v).is_none()) {
+        return None;
+    }
+    let inputs: Vec<Option<View<'_>>> = node.inputs().iter().map(|v| g.constant((*v)?).map(Tensor::view)).collect();
+    let dtypes = [g.tensor_type(v)?.dtype];
+    row.eval?(&EvalCx::new(row, &node.attrs, &dtypes, usize::MAX), &inputs).ok()?.into_iter().next()
 }
 
 /// What a value is that is packed; `None` for tensors.
