@@ -2,7 +2,8 @@
 //!
 //! The scores `[B, H, S, T]` are the largest values of a transformer and are read and written four times; one kernel
 //! keeps a block of them in cache (Dao et al. 2022). The transposition of k goes into the node. Operands of rank 3 count
-//! as one batch. Declined: scores that others read, extents that broadcast, and what the backend has no kernel for.
+//! as one batch. Heads of k and v that were repeated for several heads of q (Ainslie et al. 2023) are read where they are.
+//! Declined: scores that others read, batches that broadcast, and what the backend has no kernel for.
 //!
 //! ```ir
 //! // before
@@ -152,6 +153,27 @@ fn straighten(g: &mut Graph, kt: ValueId, like: NodeId) -> Option<ValueId> {
     Some(g.add_op(b, &format!("{}.straight", g.value(kt).name), TensorType::new(ty.dtype, shape)))
 }
 
+/// What `v`, of shape `[B, H R, T, D]`, is where each of its H heads was repeated R times: by a new axis, broadcasting it,
+/// and merging it with that of the heads.
+fn shared_heads(g: &Graph, v: ValueId) -> Option<ValueId> {
+    let shape = |v: ValueId| g.tensor_type(v)?.shape.clone();
+    let reshaped = |v: ValueId| {
+        let (id, 0) = g.producer(v)? else { return None };
+        let (Kernel::Reshape, operands) = kernel(g, id)? else { return None };
+        operands.first().copied().flatten()
+    };
+    let expanded = reshaped(v)?;
+    let thin = g.node(producer_op(g, expanded, "Expand")?).input(0)?;
+    let heads = reshaped(thin)?;
+    let ([b, merged, t, d], [_, h, r, ..]) = (&shape(v)?[..], &shape(expanded)?[..]) else { return None };
+    let dims = |dims: &[&Dim]| dims.iter().map(|d| (*d).clone()).collect::<Vec<_>>();
+    let fits = *merged == h.clone() * r.clone()
+        && shape(expanded)? == dims(&[b, h, r, t, d])
+        && shape(thin)? == dims(&[b, h, &Dim::from(1i64), t, d])
+        && shape(heads)? == dims(&[b, h, t, d]);
+    fits.then_some(heads)
+}
+
 fn fuse(g: &mut Graph, id: NodeId, f: &Found, cx: &PassCx<'_>) -> Result<(), String> {
     let shape = |v: ValueId| g.tensor_type(v).and_then(|t| t.shape.clone()).unwrap_or_default();
     let (q, kt, v) = (shape(f.q), shape(f.kt), shape(f.v));
@@ -171,8 +193,13 @@ fn fuse(g: &mut Graph, id: NodeId, f: &Found, cx: &PassCx<'_>) -> Result<(), Str
     }
     let scores: Vec<Dim> = q[..rank - 1].iter().chain([&kt[rank - 1]]).cloned().collect();
     if let Some(m) = f.mask {
+        let same = |a: &Dim, b: &Dim| a == b || a.as_const() == Some(1);
+        // What the mask makes of the scores is multiplied by v, so its last extent is the number of keys, or 1, in any run
+        // that gives a result; a run with another extent is an error either way.
+        let keys = |a: &Dim, b: &Dim| same(a, b) || a.as_const().is_none() || b.as_const().is_none();
         let fits = g.tensor_type(m).and_then(|t| t.shape.as_ref()).is_some_and(|m| {
-            m.len() <= rank && m.iter().rev().zip(scores.iter().rev()).all(|(a, b)| a == b || a.as_const() == Some(1))
+            let mut pairs = m.iter().rev().zip(scores.iter().rev());
+            m.len() <= rank && pairs.next().is_none_or(|(a, b)| keys(a, b)) && pairs.all(|(a, b)| same(a, b))
         });
         if !fits {
             return Err("the mask is not known to broadcast to the scores".into());
@@ -184,6 +211,12 @@ fn fuse(g: &mut Graph, id: NodeId, f: &Found, cx: &PassCx<'_>) -> Result<(), Str
     }
     let k = straighten(g, f.kt, id).ok_or("the rank of k is unknown")?;
     let mut operands = vec![f.q, k, f.v];
+    if let (Some(k), Some(v)) = (shared_heads(g, k), shared_heads(g, f.v))
+        && g.tensor_type(k).and_then(|t| t.shape.as_ref()?.get(1).cloned())
+            == g.tensor_type(v).and_then(|t| t.shape.as_ref()?.get(1).cloned())
+    {
+        operands = vec![f.q, k, v];
+    }
     let name = g.value(y).name.to_string();
     let mut ty = g.tensor_type(y).cloned().ok_or("the result is not a tensor")?;
     let place = g.node(id).clone();
