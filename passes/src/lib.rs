@@ -21,6 +21,7 @@ mod fuse_reduce;
 mod infer;
 mod inline;
 mod manager;
+mod narrow_weights;
 mod plan_memory;
 mod quantised;
 mod quantize;
@@ -32,4 +33,5 @@ pub use manager::{
     Decision, Decline, Form, PIPELINE, Pass, PassCx, PassError, PassOptions, PassRun, QuantisedValue, Report, run_pass,
     run_pipeline,
 };
+pub use narrow_weights::{NarrowWeights, Narrowed, WeightForm};
 pub use quantize::{Quantise, observed};

@@ -4,11 +4,12 @@
 //! anything (at most [`PassOptions::rounds`] times); after a pass that changed something types are inferred again, and
 //! with [`PassOptions::verify`] the graph is checked after each pass, so that the pass to blame is named.
 
+use crate::narrow_weights::{NarrowWeights, Narrowed};
 use crate::quantize::Quantise;
 use crate::{
     assign_layout, decompose, eliminate_common, eliminate_dead, fold_constants, fold_quantization, fuse_attention,
-    fuse_elementwise, fuse_epilogue, fuse_linear, fuse_norm, fuse_reduce, infer, plan_memory, quantize, simplify,
-    widen_half,
+    fuse_elementwise, fuse_epilogue, fuse_linear, fuse_norm, fuse_reduce, infer, narrow_weights, plan_memory, quantize,
+    simplify, widen_half,
 };
 use planc_ir::{Graph, NodeId, VerifyError, verify};
 use planc_kir::{Expr, Kernel};
@@ -126,6 +127,14 @@ pub static PIPELINE: &[Pass] = &[
         run: fold_quantization::run,
     },
     Pass {
+        name: "narrow-weights",
+        summary: "Keeps weights of matrix products in f16, bf16, or codes of 8 or 4 bits, where the caller asks for it.",
+        because: "after products that become ones of codes, whose weights are small already; nothing folds it again",
+        level: 1,
+        group: 0,
+        run: narrow_weights::run,
+    },
+    Pass {
         name: "fuse-elementwise",
         summary: "Joins elementwise nodes into one node that runs a scalar program per element.",
         because: "before epilogues: x * sigmoid(x) reads x twice, the joined node once",
@@ -193,6 +202,8 @@ pub struct PassOptions {
     pub supports: Supports,
     /// What `quantize` rounds to; it does nothing without.
     pub quantise: Option<Arc<Quantise>>,
+    /// What `narrow-weights` does; nothing without.
+    pub weights: Option<Arc<NarrowWeights>>,
 }
 
 impl Default for PassOptions {
@@ -205,6 +216,7 @@ impl Default for PassOptions {
             rounds: 8,
             verify: cfg!(debug_assertions),
             quantise: None,
+            weights: None,
             supports: |k, e, inputs, outputs| {
                 let all = |f: fn(DType) -> bool| inputs.iter().chain(outputs).flatten().all(|(t, _)| f(*t));
                 let takes =
@@ -279,6 +291,8 @@ pub struct Report {
     pub decisions: Vec<Decision>,
     /// Values that `quantize` rounded to codes, in order.
     pub quantised: Vec<QuantisedValue>,
+    /// Weights that `narrow-weights` keeps in fewer bits, in order.
+    pub narrowed: Vec<Narrowed>,
     /// The pass that [`PassOptions::stop_after`] stopped at.
     pub stopped_after: Option<&'static str>,
 }
@@ -334,6 +348,7 @@ pub struct PassCx<'a> {
     declines: &'a mut BTreeSet<Decline>,
     decisions: &'a mut Vec<Decision>,
     pub(crate) quantised: &'a mut Vec<QuantisedValue>,
+    pub(crate) narrowed: &'a mut Vec<Narrowed>,
 }
 
 impl PassCx<'_> {
@@ -450,6 +465,7 @@ fn run(
         declines: &mut report.declines,
         decisions: &mut report.decisions,
         quantised: &mut report.quantised,
+        narrowed: &mut report.narrowed,
     };
     let changes = (pass.run)(g, &mut cx)?;
     if changes > 0 {

@@ -112,7 +112,7 @@ pub(crate) fn run(g: &mut Graph, cx: &mut PassCx<'_>) -> Result<usize, PassError
 }
 
 /// The pattern that keeps a node as it is.
-fn kept_by<'k>(g: &Graph, id: NodeId, keep: &'k [String]) -> Option<&'k str> {
+pub(crate) fn kept_by<'k>(g: &Graph, id: NodeId, keep: &'k [String]) -> Option<&'k str> {
     let n = g.node(id);
     let result = n.output(0).map(|v| g.value(v).name.clone());
     let names = [Some(n.origin.node.clone()), result];

@@ -5,7 +5,7 @@
 use crate::eval;
 use planc_ir::{Graph, text};
 use planc_ops::infer_graph;
-use planc_passes::{PIPELINE, PassOptions, Quantise, run_pass};
+use planc_passes::{NarrowWeights, PIPELINE, PassOptions, Quantise, WeightForm, run_pass};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -43,14 +43,23 @@ fn quantise(text: &str) -> Option<Arc<Quantise>> {
     (found != Quantise::default()).then(|| Arc::new(found))
 }
 
+/// What a text says about weights, in a comment: `// weights FORM`, with `// keep PATTERN`.
+fn weights(text: &str) -> Option<Arc<NarrowWeights>> {
+    let said = |what: &'static str| text.lines().filter_map(move |l| l.trim().strip_prefix(what));
+    let keep = said("// keep ").map(str::to_string).collect();
+    let forms = [WeightForm::F16, WeightForm::Bf16, WeightForm::Int8, WeightForm::Int4];
+    let form = forms.into_iter().find(|f| said("// weights ").next() == Some(f.name()))?;
+    Some(Arc::new(NarrowWeights { form, keep }))
+}
+
 /// What the pass makes of the graph `g` of `source`, with what it declined and decided; checks that results stay and
 /// that a second run changes nothing. A case whose evaluation fails says so.
 pub fn apply(pass: &str, g: &mut Graph, source: &str) -> String {
     let runs = !source.contains("// Does not run.");
-    let quantise = quantise(source);
-    // Rounding to 8 bits is what that pass is for.
-    let exact = if quantise.is_some() { 0.1 } else { 1e-5 };
-    let options = PassOptions { opt_level: 3, verify: true, quantise, ..PassOptions::default() };
+    let (quantise, weights) = (quantise(source), weights(source));
+    // Rounding to a few bits is what those passes are for.
+    let exact = if quantise.is_some() || weights.is_some() { 0.1 } else { 1e-5 };
+    let options = PassOptions { opt_level: 3, verify: true, quantise, weights, ..PassOptions::default() };
     let before = g.clone();
     let report = run_pass(g, pass, &options).unwrap_or_else(|e| panic!("{e}"));
     let mut shown = text::print(g, &text::Header { opset: None, after: Some(pass.into()) });
@@ -62,6 +71,11 @@ pub fn apply(pass: &str, g: &mut Graph, source: &str) -> String {
     }
     for q in &report.quantised {
         shown += &format!("// codes of {}: {}, scale {}, zero point {}\n", q.value, q.codes, q.scale, q.zero);
+    }
+    for n in &report.narrowed {
+        let (form, size) = (n.form.name(), format!("{} elements in {} bytes", n.elements, n.bytes));
+        shown +=
+            &format!("// weights {} in {form}: {size}, error {:.2e}, {:.2e}\n", n.weights, n.relative_l2, n.max_abs);
     }
     for (seed, extent) in [(1, 2), (2, 3), (3, 1)].into_iter().filter(|_| runs) {
         let inputs = eval::inputs(&before, seed, extent).expect("inputs of types that have random values");
