@@ -16,6 +16,7 @@ use passes::Passes;
 use planc_ir::Graph;
 use planc_lower::{Decision, Lowered};
 use planc_onnx::{Imported, Metadata};
+use planc_passes::NarrowWeights;
 use planc_plan::container::{PtxArch, SectionKind, TargetId, Writer};
 use planc_plan::launch::Module;
 use planc_tensor::Dim;
@@ -24,6 +25,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 use tuning::Tuning;
 
@@ -74,6 +76,7 @@ pub struct Options {
     ranges: Vec<ShapeList>,
     precision: Precision,
     tuning: Option<PathBuf>,
+    weights: Option<Arc<NarrowWeights>>,
 }
 
 impl Options {
@@ -95,6 +98,7 @@ impl Options {
             ranges: [&flags.min_shapes, &flags.opt_shapes, &flags.max_shapes].into_iter().flatten().cloned().collect(),
             precision: Precision::new(flags)?,
             tuning: flags.tuning.clone(),
+            weights: None,
         };
         let listed = flags.shapes.iter().flat_map(|l| &l.0);
         for NamedShape { name, shape } in flags.shape.iter().chain(listed) {
@@ -119,6 +123,7 @@ impl Options {
             let message = format!("one plan cannot be for {}", options.targets.join(" and "));
             return Err(usage(message).help("compile one plan for the device and one for processors"));
         }
+        options.weights = precision::weights(flags, options.device().is_some())?;
         if options.no_fallback && options.device().is_none() {
             return Err(usage("--no-fallback is about device targets".into()).help("add --target cuda:sm_80"));
         }
@@ -133,7 +138,7 @@ impl Options {
 
     /// The same in f32.
     pub fn in_f32(&self) -> Options {
-        Options { precision: Precision::F32, ..self.clone() }
+        Options { precision: Precision::F32, weights: None, ..self.clone() }
     }
 
     /// Bytes that one value may have, where the user said so.
@@ -319,6 +324,7 @@ pub fn compile(path: &Path, options: &Options, progress: &Progress) -> Result<Bu
         "flags": options.provenance(),
         "precision": options.precision.provenance(model.calibration.as_ref()),
         "tuning": tuning.as_ref().map(Tuning::digest),
+        "weights": options.weights.as_ref().map(|w| json!({"form": w.form.name(), "keep_f32": w.keep})),
         "passes": model.passes.names(),
     });
     Ok(Built { model, lowered, code, device, provenance })
@@ -404,6 +410,7 @@ impl Built {
             "passes": self.model.passes.runs,
             "declined": self.model.passes.declined,
             "quantised": self.model.passes.quantised,
+            "narrowed": self.model.passes.narrowed,
             "steps": self.model.passes.decided.iter().chain(&self.lowered.decisions).collect::<Vec<_>>(),
         });
         let mut writer = Writer::new();

@@ -39,6 +39,9 @@ pub struct Compilation {
     /// What to compute in; int8 needs --calib
     #[arg(long, value_name = "NAME")]
     pub precision: Option<Precision>,
+    /// Keep weights of matrix products in fewer bits; data and arithmetic stay as they are
+    #[arg(long, value_name = "FORM")]
+    pub weights: Option<Weights>,
     /// Calibration: a table that `planc calibrate` wrote, or a folder of samples
     #[arg(long, value_name = "TABLE|DIR")]
     pub calib: Option<PathBuf>,
@@ -67,6 +70,21 @@ pub enum Precision {
     F32,
     /// 8-bit integers where there are kernels over them.
     Int8,
+}
+
+/// How weights are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Weights {
+    /// As the model says.
+    F32,
+    /// Half precision.
+    F16,
+    /// bfloat16.
+    Bf16,
+    /// 8 bits, with a scale per column.
+    Int8,
+    /// 4 bits, with a scale for each 32 terms of a column.
+    Int4,
 }
 
 /// A plan or model, also under trtexec's names.

@@ -2,7 +2,10 @@
 
 use crate::Outcome;
 use crate::args::verbs::{Compile, Emit};
-use crate::driver::{self, Stage, passes::Passes};
+use crate::driver::{
+    self, Stage,
+    passes::{NarrowedSummary, Passes},
+};
 use crate::error::{CliError, Exit, Fault};
 use crate::report::{self, Progress};
 use crate::{io, machine};
@@ -19,6 +22,8 @@ struct Report {
     stages: Vec<Stage>,
     #[serde(flatten)]
     passes: Passes,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    weights: Option<NarrowedSummary>,
     warnings: Vec<String>,
     peak_rss_bytes: u64,
 }
@@ -86,6 +91,7 @@ pub fn run(args: &Compile, verbose: bool) -> Outcome {
 /// Says what was done, and writes the report.
 fn finish(args: &Compile, verbose: bool, mut report: Report, emit: Emit) -> Outcome {
     report.peak_rss_bytes = machine::peak_rss_bytes();
+    report.weights = NarrowedSummary::of(&report.passes.narrowed);
     tell(args, verbose, &report, emit)?;
     if let Some(file) = &args.report {
         io::write_json(file, &report)?;
@@ -107,6 +113,7 @@ fn tell(args: &Compile, verbose: bool, report: &Report, emit: Emit) -> Result<()
         let total: f64 = report.stages.iter().map(|s| s.ms).sum();
         let size = report::bytes(report.bytes);
         report::say(&format!("{out}: {size}, {} steps, compiled in {total:.0} ms", report.steps));
+        report.weights.iter().for_each(|w| report::say(&w.line()));
     }
     Ok(())
 }

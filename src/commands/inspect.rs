@@ -2,6 +2,7 @@
 
 use crate::Outcome;
 use crate::args::verbs::Inspect;
+use crate::driver::passes::{Narrowed, NarrowedSummary};
 use crate::driver::{self, Model};
 use crate::error::{CliError, Exit, Fault};
 use crate::io::inputs::decl_text;
@@ -97,6 +98,10 @@ fn inspect_plan(args: &Inspect, plan: &Plan) -> Result<(), CliError> {
     let device = device(plan);
     let provenance: Value =
         container.section(SectionKind::Provenance).and_then(|s| serde_json::from_slice(s).ok()).unwrap_or_default();
+    let decisions: Value =
+        container.section(SectionKind::Decisions).and_then(|s| serde_json::from_slice(s).ok()).unwrap_or_default();
+    let narrowed: Vec<Narrowed> = serde_json::from_value(decisions["narrowed"].clone()).unwrap_or_default();
+    let narrowed = NarrowedSummary::of(&narrowed);
     if args.json {
         return report::print_json(&json!({
             "kind": "plan",
@@ -108,6 +113,7 @@ fn inspect_plan(args: &Inspect, plan: &Plan) -> Result<(), CliError> {
             "steps": steps,
             "step_kinds": kinds,
             "weights_bytes": weights_bytes,
+            "weights": narrowed,
             "arena_bytes": arena_bytes,
             "device": device,
             "sections": sections,
@@ -122,6 +128,7 @@ fn inspect_plan(args: &Inspect, plan: &Plan) -> Result<(), CliError> {
         steps,
         report::bytes(weights_bytes as u64)
     );
+    narrowed.iter().for_each(|n| text += &format!("{}\n", n.line()));
     text += &ports(&inputs, &outputs);
     text += &report::table(&["step", "count"], kinds.into_iter().map(|(k, n)| vec![k, n.to_string()]));
     if let Some(d) = &device {

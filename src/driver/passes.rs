@@ -43,6 +43,9 @@ pub struct Passes {
     /// Values that are rounded to codes.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub quantised: Vec<Quantised>,
+    /// Weights that are kept in fewer bits.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub narrowed: Vec<Narrowed>,
 }
 
 /// A value that is rounded to codes.
@@ -56,6 +59,75 @@ pub struct Quantised {
     pub scale: f32,
     /// The code of 0.
     pub zero_point: i64,
+}
+
+/// Weights that are kept in fewer bits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Narrowed {
+    /// Their name.
+    pub weights: String,
+    /// How they are kept.
+    pub form: String,
+    /// How many there are.
+    pub elements: usize,
+    /// Bytes that they take.
+    pub bytes: usize,
+    /// Size of the error relative to that of the weights, both the root of the sum of squares.
+    pub relative_l2: f64,
+    /// The largest error of a weight.
+    pub max_abs: f64,
+}
+
+/// What weights in fewer bits come to.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct NarrowedSummary {
+    /// How they are kept.
+    pub form: String,
+    /// How many matrices.
+    pub matrices: usize,
+    /// Bytes in f32.
+    pub bytes_f32: usize,
+    /// Bytes that they take.
+    pub bytes: usize,
+    /// The mean of the relative errors, each matrix counting with its elements.
+    pub relative_l2: f64,
+    /// The matrix with the largest relative error, and that.
+    pub worst: (String, f64),
+    /// The largest error of a weight.
+    pub max_abs: f64,
+}
+
+impl NarrowedSummary {
+    /// The summary of `all`, if there are any.
+    pub fn of(all: &[Narrowed]) -> Option<NarrowedSummary> {
+        let worst = all.iter().max_by(|a, b| a.relative_l2.total_cmp(&b.relative_l2))?;
+        let elements: usize = all.iter().map(|n| n.elements).sum();
+        Some(NarrowedSummary {
+            form: worst.form.clone(),
+            matrices: all.len(),
+            bytes_f32: 4 * elements,
+            bytes: all.iter().map(|n| n.bytes).sum(),
+            relative_l2: all.iter().map(|n| n.relative_l2 * n.elements as f64).sum::<f64>() / elements as f64,
+            worst: (worst.weights.clone(), worst.relative_l2),
+            max_abs: all.iter().fold(0.0, |m, n| n.max_abs.max(m)),
+        })
+    }
+
+    /// In one line, for people.
+    pub fn line(&self) -> String {
+        let size = |n: usize| crate::report::bytes(n as u64);
+        format!(
+            "{} weights: {} matrices, {} instead of {}, relative error {:.2e} (worst {:.2e}, {}), at most {:.2e}",
+            self.form,
+            self.matrices,
+            size(self.bytes),
+            size(self.bytes_f32),
+            self.relative_l2,
+            self.worst.1,
+            self.worst.0,
+            self.max_abs
+        )
+    }
 }
 
 impl Passes {
@@ -118,6 +190,7 @@ pub fn run(
         memory_budget: budget,
         supports: if device { planc_cuda::supports } else { planc_cpu::supports },
         quantise,
+        weights: options.weights.clone(),
         ..defaults
     };
     let report = run_pipeline(graph, &options)?;
@@ -131,11 +204,20 @@ pub fn run(
         scale: q.scale,
         zero_point: q.zero,
     };
+    let narrowed = |n: planc_passes::Narrowed| Narrowed {
+        weights: n.weights,
+        form: n.form.name().into(),
+        elements: n.elements,
+        bytes: n.bytes,
+        relative_l2: n.relative_l2,
+        max_abs: n.max_abs,
+    };
     Ok(Passes {
         runs: report.runs.iter().map(ran).collect(),
         declined: report.declines.iter().map(declined).collect(),
         decided: report.decisions.into_iter().map(decided).collect(),
         quantised: report.quantised.into_iter().map(quantised).collect(),
+        narrowed: report.narrowed.into_iter().map(narrowed).collect(),
     })
 }
 

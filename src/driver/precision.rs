@@ -6,7 +6,7 @@ use crate::calibration::{self, Data, table::Method, table::Table};
 use crate::error::{CliError, Fault};
 use crate::machine;
 use crate::report::Progress;
-use planc_passes::Quantise;
+use planc_passes::{NarrowWeights, Quantise, WeightForm};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -43,13 +43,12 @@ impl Precision {
         let usage = |message: &str| CliError::new(Fault::Usage, message);
         let int8 = flags.int8 || flags.precision == Some(verbs::Precision::Int8);
         if !int8 {
-            let stray = [
-                ("--calib", flags.calib.is_some()),
-                ("--calib-method", flags.calib_method.is_some()),
-                ("--keep-f32", !flags.keep_f32.is_empty()),
-            ];
+            let stray = [("--calib", flags.calib.is_some()), ("--calib-method", flags.calib_method.is_some())];
             return match stray.iter().find(|(_, given)| *given) {
                 Some((flag, _)) => Err(usage(&format!("{flag} is of no use without --precision int8"))),
+                None if !flags.keep_f32.is_empty() && flags.weights.is_none_or(|w| w == verbs::Weights::F32) => {
+                    Err(usage("--keep-f32 is of no use without --precision int8 or --weights"))
+                }
                 None => Ok(Precision::F32),
             };
         }
@@ -108,4 +107,26 @@ impl Precision {
             _ => json!({"name": "f32"}),
         }
     }
+}
+
+/// How weights of matrix products are kept, if not as the model says.
+///
+/// # Errors
+/// When flags contradict each other.
+pub fn weights(flags: &Compilation, device: bool) -> Result<Option<Arc<NarrowWeights>>, CliError> {
+    let form = match flags.weights {
+        None | Some(verbs::Weights::F32) => return Ok(None),
+        Some(verbs::Weights::F16) => WeightForm::F16,
+        Some(verbs::Weights::Bf16) => WeightForm::Bf16,
+        Some(verbs::Weights::Int8) => WeightForm::Int8,
+        Some(verbs::Weights::Int4) => WeightForm::Int4,
+    };
+    let usage = |message: String| Err(CliError::new(Fault::Usage, message));
+    if flags.opt_level == 0 {
+        return usage(format!("--weights {} needs passes, which -O0 leaves out", form.name()));
+    }
+    if device {
+        return usage(format!("--weights {} is for processors; device kernels read weights in f32", form.name()));
+    }
+    Ok(Some(Arc::new(NarrowWeights { form, keep: flags.keep_f32.clone() })))
 }

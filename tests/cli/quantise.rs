@@ -1,6 +1,6 @@
-//! From samples to a plan in 8 bits: calibrating, compiling, measuring.
+//! From samples to a plan in 8 bits: calibrating, compiling, measuring; and weights in fewer bits.
 
-use crate::{model, planc_at};
+use crate::{model, planc_at, root};
 use std::fs;
 use std::path::Path;
 
@@ -86,6 +86,41 @@ fn plans_in_8_bits_are_close_to_their_models() {
 }
 
 #[test]
+fn weights_in_fewer_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    fs::copy(model("transformer"), at.join("m.onnx")).unwrap();
+    let data = root().join("testdata/models/transformer/test_data_set_0");
+    let size = |report: &serde_json::Value| report["weights_bytes"].as_u64().unwrap();
+    let f32s = planc_at("compile {}/m.onnx -o {}/f32.plan --json", at).json();
+    assert!(f32s.get("weights").is_none());
+    let mut before = size(&f32s);
+    // What the outputs, which are of magnitude 4, may be off by, and what the weights are.
+    for (form, atol, worst) in [("f16", 4e-3, 1e-3), ("int8", 8e-2, 1e-2), ("int4", 1.0, 0.15)] {
+        let report = planc_at(&format!("compile {{}}/m.onnx --weights {form} -o {{}}/{form}.plan --json"), at).json();
+        assert!(size(&report) < before, "{form}: {} bytes after {before}", size(&report));
+        before = size(&report);
+        let summary = &report["weights"];
+        assert!(summary["matrices"].as_u64() > Some(2) && summary["form"] == form, "{summary}");
+        assert_eq!(report["narrowed"].as_array().map(Vec::len), summary["matrices"].as_u64().map(|n| n as usize));
+        let error = summary["worst"][1].as_f64().unwrap();
+        assert!(error > worst / 100.0 && error < worst, "{form}: {error}");
+        assert_eq!(&planc_at(&format!("inspect {{}}/{form}.plan --json"), at).json()["weights"], summary);
+        let line = format!("run {{}}/{form}.plan --inputs {} --ref {0} --rtol 0 --atol {atol}", data.display());
+        let ran = planc_at(&line, at);
+        assert_eq!(ran.code, 0, "{form}: {}", ran.stdout);
+    }
+    let decisions = planc_at("explain {}/int4.plan --json", at).json();
+    let chosen = |d: &&serde_json::Value| d["choice"] == "int4 weights";
+    assert!(decisions["decisions"].as_array().unwrap().iter().filter(chosen).count() > 2, "{decisions}");
+    // Kept in f32, all of it; and the same bytes again.
+    let kept = planc_at("compile {}/m.onnx --weights int4 --keep-f32 * -o {}/kept.plan --json", at).json();
+    assert_eq!((size(&kept), kept.get("weights")), (size(&f32s), None));
+    planc_at("compile {}/m.onnx --weights int4 -o {}/again.plan", at).ok();
+    assert!(fs::read(at.join("again.plan")).unwrap() == fs::read(at.join("int4.plan")).unwrap());
+}
+
+#[test]
 fn labels_are_counted() {
     let (folder, _) = calibrated();
     let at = folder.path();
@@ -112,6 +147,9 @@ fn what_does_not_belong_together_is_refused() {
         "compile {}/m.onnx --precision int8 --calib {}/bad.calib -o {}/a.plan",
         "compile {}/m.onnx --precision int8 -o {}/a.plan",
         "compile {}/m.onnx --calib {}/m.calib -o {}/a.plan",
+        "compile {}/m.onnx --keep-f32 a* -o {}/a.plan",
+        "compile {}/m.onnx --weights int8 -O0 -o {}/a.plan",
+        "compile {}/m.onnx --weights int8 --target cuda:sm_80 -o {}/a.plan",
         "compile {}/m.onnx --precision int8 --calib {}/m.calib -O0 -o {}/a.plan",
         "compile {}/m.onnx --precision int8 --calib {}/m.calib --calib-method minmax -o {}/a.plan",
         "calibrate {}/m.onnx --data {}/empty -o {}/new.calib",
