@@ -3,7 +3,7 @@
 use crate::select::Prepared;
 use planc_ir::ValueId;
 use planc_kernels::conv::Conv2d;
-use planc_kernels::integer::{DEPTHWISE_MOST, pack_conv, pack_depthwise, pack_first, pack_matrix};
+use planc_kernels::integer::{pack_conv, pack_depthwise, pack_first, pack_matrix};
 use planc_kir::{Conv, Kernel};
 use planc_lower::Builder;
 use planc_tensor::{DType, Layout, Tensor};
@@ -84,9 +84,7 @@ fn convolution(conv: &Conv, w: &Tensor, zero: Option<&Tensor>, x: Layout) -> Opt
     };
     match x {
         Layout::RowMajor if conv.group == 1 => Some((Layout::ConvFirstQuads16, pack_first(m, c, taps, &elements))),
-        Layout::Nchw16c if geometry.is_depthwise() && taps <= DEPTHWISE_MOST => {
-            Some((Layout::Depthwise16, pack_depthwise(m, taps, &elements)))
-        }
+        Layout::Nchw16c if geometry.is_depthwise() => Some((Layout::Depthwise16, pack_depthwise(m, taps, &elements))),
         Layout::Nchw16c if geometry.is_direct() => Some((Layout::ConvQuads16, pack_conv(m, c, taps, &elements))),
         _ => None,
     }

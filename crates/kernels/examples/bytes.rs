@@ -107,7 +107,15 @@ impl Lines {
 fn requant(scale: &[f32]) -> Finish<'_> {
     let to = To::Byte { signed: false, zero: 3 };
     let activation = Clamp::Range(0.0, f32::INFINITY);
-    Finish::Requant(Requant { scale, bias: None, residual: None, activation, factor: Factor::Over(0.07), to })
+    Finish::Requant(Requant {
+        scale,
+        bias: None,
+        curve: None,
+        residual: None,
+        activation,
+        factor: Factor::Over(0.07),
+        to,
+    })
 }
 
 fn gemms(isa: Isa, filter: &str) {

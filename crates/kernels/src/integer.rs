@@ -12,6 +12,7 @@ use crate::par::{Parallel, Shared, part, ranges};
 use std::ops::Range;
 
 mod conv;
+mod curve;
 mod depthwise;
 mod dot;
 mod gemm;
@@ -21,7 +22,8 @@ mod quads;
 mod requant;
 
 pub use conv::{Image, conv_blocks, conv_blocks_scratch, conv_rows, conv_rows_scratch};
-pub use depthwise::{DEPTHWISE_MOST, conv_bytes_depthwise, conv_bytes_depthwise_scratch, pack_depthwise};
+pub use curve::{Curve, Gate};
+pub use depthwise::{conv_bytes_depthwise, conv_bytes_depthwise_scratch, pack_depthwise};
 pub use gemm::{gemm_packed, gemm_packed_scratch};
 pub use moves::{max_pool_bytes, reorder_bytes};
 pub use pack::{pack_conv, pack_first, pack_matrix, packed_matrix_len, starts};

@@ -231,6 +231,23 @@ pub(crate) unsafe fn finish<S: Simd>(s: S, t: &Tile, rr: usize, w: usize, nv: us
     }
 }
 
+/// The rows and pixels of a row that register tiles have, of f32 and of bytes: calls a function with a tile's own as
+/// constants, between its tier and its registers of columns. The function builds those that the tier's registers hold.
+macro_rules! tile_shape {
+    ($one:ident::<$s:ty, $nv:ident>($rr:expr, $w:expr; $($arg:expr),*)) => {
+        crate::micro::tile_shape!(@ $one, $s, $nv, $rr, $w, ($($arg),*);
+            1 1, 1 2, 1 3, 1 4, 1 5, 1 6, 1 7, 1 8, 1 9, 1 10, 1 11, 1 12, 1 13, 1 14,
+            2 2, 2 3, 2 4, 2 5, 2 6, 2 7, 3 3, 3 4)
+    };
+    (@ $one:ident, $s:ty, $nv:ident, $rr:expr, $w:expr, $args:tt; $($r:literal $c:literal),*) => {
+        match ($rr, $w) {
+            $(($r, $c) => $one::<$s, $r, $c, $nv> $args,)*
+            _ => unreachable!("tile shape"),
+        }
+    };
+}
+pub(crate) use tile_shape;
+
 /// Runs a tile of `rr x w` pixels and `nv` registers of columns.
 ///
 /// # Safety
@@ -251,19 +268,7 @@ pub(crate) unsafe fn tile<S: Simd>(s: S, rr: usize, w: usize, nv: usize, t: &Til
 
 #[inline(always)]
 fn shape<S: Simd, const NV: usize>(s: S, rr: usize, w: usize, t: &Tile) {
-    /// Builds a shape only where the tier's registers can hold it.
-    macro_rules! shapes {
-        ($($rr:literal $w:literal),* $(,)?) => {
-            match (rr, w) {
-                $(($rr, $w) => one::<S, $rr, $w, NV>(s, t),)*
-                _ => unreachable!("tile shape"),
-            }
-        };
-    }
-    shapes!(
-        1 1, 1 2, 1 3, 1 4, 1 5, 1 6, 1 7, 1 8, 1 9, 1 10, 1 11, 1 12, 1 13, 1 14,
-        2 2, 2 3, 2 4, 2 5, 2 6, 2 7, 3 3, 3 4
-    );
+    tile_shape!(one::<S, NV>(rr, w; s, t));
 }
 
 #[inline(always)]

@@ -7,7 +7,7 @@ use super::requantise::{Side, Term, recognise};
 use super::{Cx, Operand, Output};
 use crate::gemm::Dims;
 use crate::integer::{
-    Clamp, Factor, Finish, Image, Requant, Residual, To, conv_blocks, conv_blocks_scratch, conv_bytes_depthwise,
+    Clamp, Curve, Factor, Finish, Image, Requant, Residual, To, conv_blocks, conv_blocks_scratch, conv_bytes_depthwise,
     conv_bytes_depthwise_scratch, conv_rows, conv_rows_scratch, gemm_packed, gemm_packed_scratch, packed_matrix_len,
     starts,
 };
@@ -25,6 +25,7 @@ enum Form<'a> {
     Requant {
         scale: Vec<f32>,
         bias: Option<Vec<f32>>,
+        curve: Option<Curve>,
         residual: Option<Residual<'a>>,
         activation: Clamp,
         factor: Factor,
@@ -45,7 +46,7 @@ impl<'a> Steps<'a> {
     ) -> Result<Steps<'a>, String> {
         let Some(expr) = epilogue else {
             let (activation, factor, to) = (Clamp::None, Factor::None, To::Sums);
-            let form = Form::Requant { scale: vec![], bias: None, residual: None, activation, factor, to };
+            let form = Form::Requant { scale: vec![], bias: None, curve: None, residual: None, activation, factor, to };
             return Ok(Steps { start: None, form });
         };
         let (shape, layout) = (y.shape, y.layout);
@@ -80,6 +81,7 @@ impl<'a> Steps<'a> {
         let form = Form::Requant {
             scale: floats(r.scale.unwrap_or(Term::Number(1.0)))?,
             bias: r.bias.map(floats).transpose()?,
+            curve: r.curve,
             residual,
             activation: r.activation,
             factor: r.factor,
@@ -91,15 +93,15 @@ impl<'a> Steps<'a> {
     /// Calls `f` with the steps for the part of the result that starts at element `from`.
     fn with<R>(&self, from: usize, f: impl FnOnce(&Finish<'_>) -> R) -> R {
         match &self.form {
-            Form::Requant { scale, bias, residual, activation, factor, to } => {
+            Form::Requant { scale, bias, curve, residual, activation, factor, to } => {
                 let residual = residual.map(|r| match r {
                     Residual::F32(x) => Residual::F32(&x[from..]),
                     Residual::Bytes { bytes, signed, zero, scale } => {
                         Residual::Bytes { bytes: &bytes[from..], signed, zero, scale }
                     }
                 });
-                let (activation, factor, to) = (*activation, *factor, *to);
-                f(&Finish::Requant(Requant { scale, bias: bias.as_deref(), residual, activation, factor, to }))
+                let (curve, activation, factor, to) = (*curve, *activation, *factor, *to);
+                f(&Finish::Requant(Requant { scale, bias: bias.as_deref(), curve, residual, activation, factor, to }))
             }
             Form::Late(late) => f(&Finish::Each(&|at, sums| late.run(from + at, sums))),
         }

@@ -1,14 +1,14 @@
 //! Recognising the epilogues of integer sums that kernels run in registers.
 //!
-//! The form is `to(factor(activation(f32(sum + i32 bias) * scale + bias + residual)))`, any part of which may be missing;
-//! scale and biases are one number or one per channel, the residual lies as the result does. Operands of one element
-//! count as numbers. What is not recognised runs as a program over the sums in L1, so this decides speed, not what is
+//! The form is `to(factor(activation(curve(f32(sum + i32 bias) * scale + bias) + residual)))`, any part of which may be
+//! missing; scale and biases are one number or one per channel, the residual lies as the result does, and a curve is hard
+//! swish, SiLU or the like ([`Curve`]). Operands of one element count as numbers. What is not recognised runs as a program over the sums in L1, so this decides speed, not what is
 //! possible, and never the result.
 
 use super::Operand;
 use super::epilogue::activation;
 use crate::epilogue::Activation;
-use crate::integer::{Clamp, Factor, To};
+use crate::integer::{Clamp, Curve, Factor, Gate, To};
 use planc_kir::{BinOp, Expr, Inst, Reg, UnOp};
 use planc_tensor::DType;
 
@@ -39,6 +39,8 @@ pub(super) struct Recognised {
     pub(super) scale: Option<Term>,
     /// Added to that.
     pub(super) bias: Option<Term>,
+    /// Applied to that.
+    pub(super) curve: Option<Curve>,
     /// Added to that.
     pub(super) residual: Option<Side>,
     /// Applied to that.
@@ -186,13 +188,66 @@ impl Matcher<'_> {
         if let Some((a, b)) = self.operands(r, BinOp::Add) {
             for (x, side) in [(a, b), (b, a)] {
                 if let Some(residual) = self.residual(side)
-                    && let Some(rest) = self.biased(x)
+                    && let Some(rest) = self.curved(x)
                 {
                     return Some(Recognised { residual: Some(residual), ..rest });
                 }
             }
         }
-        self.biased(r)
+        self.curved(r)
+    }
+
+    fn curved(&self, r: Reg) -> Option<Recognised> {
+        self.biased(r).or_else(|| {
+            let (curve, x) = self.curve(r)?;
+            Some(Recognised { curve: Some(curve), ..self.biased(x)? })
+        })
+    }
+
+    /// `inner op number`, or what changes nothing; `end` is not looked into.
+    fn maybe(&self, r: Reg, op: BinOp, nothing: f32, end: &dyn Fn(Reg) -> bool) -> (Reg, f32) {
+        self.with_number(r, op).filter(|_| !end(r)).map_or((r, nothing), |(x, n)| (x, n as f32))
+    }
+
+    /// The curve that `r` is, and of what.
+    fn curve(&self, r: Reg) -> Option<(Curve, Reg)> {
+        let end = |r: Reg| self.biased(r).is_some();
+        let (scaled, offset) = self.maybe(r, BinOp::Add, -0.0, &end);
+        let (rest, slope) = self.maybe(scaled, BinOp::Mul, 1.0, &end);
+        let (inner, factor) = match self.at(rest) {
+            Inst::Binary(BinOp::Div, x, by) => (x, Factor::Over(self.number(by)? as f32)),
+            _ => match self.maybe(rest, BinOp::Mul, 1.0, &end) {
+                (x, _) if x == rest => (x, Factor::None),
+                (x, n) => (x, Factor::Times(n)),
+            },
+        };
+        if let Some((a, b)) = self.operands(inner, BinOp::Mul) {
+            for (x, g) in [(a, b), (b, a)] {
+                if let Some(gate) = self.gate(g, &|r| r == x).filter(|(_, of)| *of == x).map(|(gate, _)| gate) {
+                    return Some((Curve { gate, times: true, factor, slope, offset }, x));
+                }
+            }
+        }
+        let (gate, x) = self.gate(inner, &end).unwrap_or((Gate::Same, inner));
+        (x != r).then_some((Curve { gate, times: false, factor, slope, offset }, x))
+    }
+
+    /// The inner function of a curve that `r` is, and of what; `end` is not looked into.
+    fn gate(&self, r: Reg, end: &dyn Fn(Reg) -> bool) -> Option<(Gate, Reg)> {
+        if let Inst::Unary(UnOp::Sigmoid, x) = self.at(r) {
+            return Some((Gate::Sigmoid, x));
+        }
+        let (mut low, mut high, mut x) = (f32::NEG_INFINITY, f32::INFINITY, r);
+        for _ in 0..2 {
+            if let Some((y, n)) = self.with_number(x, BinOp::Max).filter(|_| low == f32::NEG_INFINITY) {
+                (x, low) = (y, n as f32);
+            } else if let Some((y, n)) = self.with_number(x, BinOp::Min).filter(|_| high == f32::INFINITY) {
+                (x, high) = (y, n as f32);
+            }
+        }
+        let (scaled, offset) = self.maybe(x, BinOp::Add, -0.0, end);
+        let (x, slope) = self.maybe(scaled, BinOp::Mul, 1.0, end);
+        (low <= high && x != r).then_some((Gate::Line { slope, offset, low, high }, x))
     }
 
     fn residual(&self, r: Reg) -> Option<Side> {
@@ -252,6 +307,7 @@ impl Matcher<'_> {
             start: None,
             scale: None,
             bias: None,
+            curve: None,
             residual: None,
             activation: Clamp::None,
             factor: Factor::None,
@@ -284,6 +340,7 @@ mod tests {
             start: None,
             scale: None,
             bias: None,
+            curve: None,
             residual: None,
             activation: Clamp::None,
             factor: Factor::None,
@@ -329,6 +386,57 @@ mod tests {
                     to: To::Byte { signed: false, zero: 0 },
                     ..none
                 },
+            ),
+        ];
+        for (text, sides, want) in cases {
+            let (e, _) = parse_expr(text).unwrap_or_else(|e| panic!("{text}: {e:?}"));
+            assert_eq!(recognise(&e, sides, &per_channel, &full), Some(want), "{text}");
+        }
+        // Hard swish and its spellings, SiLU, sigmoids, and what is added after them.
+        let line = |slope, offset, low, high| Gate::Line { slope, offset, low, high };
+        let curve = |gate, times, factor, slope, offset| Recognised {
+            scale: Some(Term::Number(0.5)),
+            curve: Some(Curve { gate, times, factor, slope, offset }),
+            ..none
+        };
+        let swish = curve(line(1.0, 3.0, 0.0, 6.0), true, Factor::Over(6.0), 2.0, -1.0);
+        let cases: [(&str, &[Operand<'_>], Recognised); 7] = [
+            (
+                "(i32) let t0 = mul(f32(a0), 0.5:f32) in u8(round(div(add(mul(2.0:f32, div(mul(t0, min(max(add(t0, 3.0:f32), 0.0:f32), 6.0:f32)), 6.0:f32)), -1.0:f32), 0.25:f32)))",
+                &[],
+                Recognised { factor: Factor::Over(0.25), to: To::Byte { signed: false, zero: 0 }, ..swish },
+            ),
+            (
+                "(i32) let t0 = mul(f32(a0), 0.5:f32) in add(mul(max(min(add(mul(t0, 0.2:f32), 0.5:f32), 1.0:f32), 0.0:f32), t0), 3.0:f32)",
+                &[],
+                curve(line(0.2, 0.5, 0.0, 1.0), true, Factor::None, 1.0, 3.0),
+            ),
+            (
+                "(i32, u8) let t0 = mul(f32(a0), 0.5:f32) in add(mul(f32(sub(i32(a1), 7i32)), 0.25:f32), mul(t0, sigmoid(t0)))",
+                &[whole],
+                Recognised {
+                    residual: Some(Side::Bytes(0, 7, 0.25)),
+                    ..curve(Gate::Sigmoid, true, Factor::None, 1.0, -0.0)
+                },
+            ),
+            ("(i32) sigmoid(mul(f32(a0), 0.5:f32))", &[], curve(Gate::Sigmoid, false, Factor::None, 1.0, -0.0)),
+            (
+                "(i32) max(min(add(mul(mul(f32(a0), 0.5:f32), 0.2:f32), 0.25:f32), 1.0:f32), 0.0:f32)",
+                &[],
+                curve(line(0.2, 0.25, 0.0, 1.0), false, Factor::None, 1.0, -0.0),
+            ),
+            (
+                "(i32) max(add(mul(max(mul(f32(a0), 0.5:f32), 0.0:f32), 0.2:f32), 0.25:f32), 1.0:f32)",
+                &[],
+                Recognised {
+                    activation: Clamp::Range(1.0, f32::INFINITY),
+                    ..curve(line(1.0, -0.0, 0.0, f32::INFINITY), false, Factor::None, 0.2, 0.25)
+                },
+            ),
+            (
+                "(i32) add(mul(mul(f32(a0), 0.5:f32), 0.2:f32), 0.25:f32)",
+                &[],
+                curve(Gate::Same, false, Factor::None, 0.2, 0.25),
             ),
         ];
         for (text, sides, want) in cases {

@@ -6,6 +6,7 @@
 
 use super::requant::{Finish, To};
 use crate::isa::{ByteKernel, Bytes};
+use crate::micro::tile_shape;
 use std::mem::MaybeUninit;
 
 /// Columns of a panel of weights and of a channel block.
@@ -127,19 +128,7 @@ pub(super) unsafe fn tile<S: Bytes>(s: S, rr: usize, w: usize, panels: usize, t:
 
 #[inline(always)]
 fn shape<S: Bytes, const NV: usize>(s: S, rr: usize, w: usize, t: &Tile) {
-    /// Builds a shape only where the tier's registers can hold it.
-    macro_rules! shapes {
-        ($($rr:literal $w:literal),* $(,)?) => {
-            match (rr, w) {
-                $(($rr, $w) => one::<S, $rr, $w, NV>(s, t),)*
-                _ => unreachable!("tile shape"),
-            }
-        };
-    }
-    shapes!(
-        1 1, 1 2, 1 3, 1 4, 1 5, 1 6, 1 7, 1 8, 1 9, 1 10, 1 11, 1 12, 1 13, 1 14,
-        2 2, 2 3, 2 4, 2 5, 2 6, 2 7, 3 3, 3 4
-    );
+    tile_shape!(one::<S, NV>(rr, w; s, t));
 }
 
 #[inline(always)]

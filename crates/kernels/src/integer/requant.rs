@@ -5,6 +5,7 @@
 //! as a product with its reciprocal; where that comes too close to a half to tell how the quotient rounds, the vector is
 //! divided after all.
 
+use super::curve::{self, Curve};
 use super::quads::{PANEL, Place};
 use crate::isa::Bytes;
 
@@ -41,13 +42,15 @@ impl Finish<'_> {
     }
 }
 
-/// `y = to(factor(activation(f32(sum) * scale + bias + residual)))`.
+/// `y = to(factor(activation(curve(f32(sum) * scale + bias) + residual)))`.
 #[derive(Clone, Copy, Debug)]
 pub struct Requant<'a> {
     /// Per channel, filled to whole panels of 16.
     pub scale: &'a [f32],
     /// Per channel, filled to whole panels of 16.
     pub bias: Option<&'a [f32]>,
+    /// Applied to these.
+    pub curve: Option<Curve>,
     /// Added, element for element of the result.
     pub residual: Option<Residual<'a>>,
     /// Applied to the sum of these.
@@ -132,7 +135,11 @@ const OVER: u8 = 2;
 /// # Safety
 /// As [`super::quads::finish`].
 #[inline(always)]
-pub(super) unsafe fn run<S: Bytes>(s: S, q: &Requant<'_>, start: *const i32, y: *mut u8, sums: *const i32, p: &Place) {
+pub(super) unsafe fn run<S: Bytes>(s: S, q: &Requant<'_>, start: *const i32, y: *mut u8, sums: *mut i32, p: &Place) {
+    if let Some(curve) = &q.curve {
+        // SAFETY: as promised by the caller.
+        unsafe { curve::run(s, curve, q, start, sums, p) };
+    }
     let one = s.splat(1.0);
     let (signed, zero) = if let To::Byte { signed, zero } = q.to { (signed, zero) } else { (false, 0) };
     let to_byte = matches!(q.to, To::Byte { .. });
@@ -158,6 +165,7 @@ pub(super) unsafe fn run<S: Bytes>(s: S, q: &Requant<'_>, start: *const i32, y: 
         }
     };
     let steps = Steps {
+        done: q.curve.is_some(),
         start,
         scale: q.scale.as_ptr(),
         bias: q.bias.map_or(std::ptr::null(), <[f32]>::as_ptr),
@@ -201,6 +209,8 @@ pub(super) unsafe fn run<S: Bytes>(s: S, q: &Requant<'_>, start: *const i32, y: 
 /// The steps with their parameters in registers.
 #[derive(Clone, Copy)]
 struct Steps<S: Bytes> {
+    /// The sums are floats already, scaled and all.
+    done: bool,
     start: *const i32,
     scale: *const f32,
     /// Or null.
@@ -226,10 +236,35 @@ struct Steps<S: Bytes> {
 
 /// The parameters of some channels.
 #[derive(Clone, Copy)]
-struct Channels<S: Bytes> {
+pub(super) struct Channels<S: Bytes> {
     start: S::I,
     scale: S::V,
     bias: S::V,
+}
+
+impl<S: Bytes> Channels<S> {
+    /// Those from `channel` on.
+    ///
+    /// # Safety
+    /// `start`, `scale` and, unless it is null, `bias` must be valid for a register from there on.
+    #[inline(always)]
+    pub(super) unsafe fn load(s: S, start: *const i32, scale: *const f32, bias: *const f32, channel: usize) -> Self {
+        // SAFETY: as promised by the caller.
+        unsafe {
+            Self {
+                start: s.load_i(start.add(channel)),
+                scale: s.load(scale.add(channel)),
+                // Adding -0 changes nothing.
+                bias: if bias.is_null() { s.splat(-0.0) } else { s.load(bias.add(channel)) },
+            }
+        }
+    }
+
+    /// `f32(sum + start) * scale + bias`
+    #[inline(always)]
+    pub(super) fn apply(&self, s: S, sum: S::I) -> S::V {
+        s.add(s.mul(s.to_float(s.iadd(sum, self.start)), self.scale), self.bias)
+    }
 }
 
 impl<S: Bytes> Steps<S> {
@@ -252,12 +287,7 @@ impl<S: Bytes> Steps<S> {
                 let channel = p.channel + panel * PANEL + lane;
                 // SAFETY: as promised by the caller; of a last panel only existing columns are read and written.
                 unsafe {
-                    let c = Channels {
-                        start: s.load_i(self.start.add(channel)),
-                        scale: s.load(self.scale.add(channel)),
-                        // Adding -0 changes nothing.
-                        bias: if self.bias.is_null() { s.splat(-0.0) } else { s.load(self.bias.add(channel)) },
-                    };
+                    let c = Channels::load(s, self.start, self.scale, self.bias, channel);
                     for r in 0..p.rr {
                         let from = sums.add(panel * p.sum_panel + r * p.w * p.sum_px + lane);
                         let at = p.at + panel * p.panel + r * p.row + lane;
@@ -350,7 +380,7 @@ impl<S: Bytes> Steps<S> {
     /// Up to and with the activation.
     #[inline(always)]
     fn float<const SIDE: u8>(&self, s: S, c: Channels<S>, sum: S::I, side: S::V) -> S::V {
-        let mut v = s.add(s.mul(s.to_float(s.iadd(sum, c.start)), c.scale), c.bias);
+        let mut v = if self.done { s.of_bits(sum) } else { c.apply(s, sum) };
         if SIDE != NONE {
             v = s.add(v, side);
         }

@@ -23,7 +23,7 @@ pub unsafe trait Bytes: Simd {
     const QUAD_ROWS: [usize; 5];
     /// As [`Simd::tile_panels`].
     fn quad_panels(rows: usize) -> usize;
-    /// Four u8, the same in every lane, ready to be multiplied.
+    /// Four u8 per lane, ready to be multiplied.
     type Q: Copy;
     /// Four i8 per lane, ready to be multiplied.
     type W: Copy;
@@ -45,6 +45,11 @@ pub unsafe trait Bytes: Simd {
     /// # Safety
     /// `p` must be valid for reads of 4 bytes.
     unsafe fn quad(self, p: *const u8) -> Self::Q;
+    /// Reads four u8 for each lane.
+    ///
+    /// # Safety
+    /// `p` must be valid for reads of `4 * LANES` bytes.
+    unsafe fn quads(self, p: *const u8) -> Self::Q;
     /// Reads four bytes for each lane.
     ///
     /// # Safety
@@ -74,7 +79,7 @@ fn shim_scalar<K: ByteKernel>(kernel: K) -> K::Out {
 // SAFETY: no special instructions are used.
 unsafe impl Bytes for super::scalar::Scalar {
     const QUAD_ROWS: [usize; 5] = [0, 0, 2, 0, 0];
-    type Q = [u8; 4];
+    type Q = [[u8; 4]; 4];
     type W = [[i8; 4]; 4];
 
     #[inline(always)]
@@ -100,7 +105,13 @@ unsafe impl Bytes for super::scalar::Scalar {
     }
 
     #[inline(always)]
-    unsafe fn quad(self, p: *const u8) -> [u8; 4] {
+    unsafe fn quad(self, p: *const u8) -> Self::Q {
+        // SAFETY: as promised by the caller.
+        [unsafe { *p.cast() }; 4]
+    }
+
+    #[inline(always)]
+    unsafe fn quads(self, p: *const u8) -> Self::Q {
         // SAFETY: as promised by the caller.
         unsafe { *p.cast() }
     }
@@ -112,8 +123,8 @@ unsafe impl Bytes for super::scalar::Scalar {
     }
 
     #[inline(always)]
-    fn dot(self, mut sum: [i32; 4], a: [u8; 4], w: [[i8; 4]; 4]) -> [i32; 4] {
-        for (sum, w) in sum.iter_mut().zip(w) {
+    fn dot(self, mut sum: [i32; 4], a: Self::Q, w: Self::W) -> [i32; 4] {
+        for ((sum, a), w) in sum.iter_mut().zip(a).zip(w) {
             for (a, w) in a.into_iter().zip(w) {
                 *sum = sum.wrapping_add(i32::from(a) * i32::from(w));
             }
@@ -170,6 +181,26 @@ mod x86 {
         kernel.run(s)
     }
 
+    /// u8 as they are multiplied: as they are with VNNI, else bytes 0 and 2, bytes 1 and 3 of each four as i16.
+    ///
+    /// # Safety
+    /// AVX-512 F and BW must be available.
+    #[inline(always)]
+    unsafe fn split512<const VNNI: bool>(x: __m512i) -> (__m512i, __m512i) {
+        // SAFETY: as promised by the caller.
+        unsafe { if VNNI { (x, x) } else { (_mm512_and_si512(x, _mm512_set1_epi16(255)), _mm512_srli_epi16::<8>(x)) } }
+    }
+
+    /// As [`split512`].
+    ///
+    /// # Safety
+    /// AVX2 must be available.
+    #[inline(always)]
+    unsafe fn split256<const VNNI: bool>(x: __m256i) -> (__m256i, __m256i) {
+        // SAFETY: as promised by the caller.
+        unsafe { if VNNI { (x, x) } else { (_mm256_and_si256(x, _mm256_set1_epi16(255)), _mm256_srli_epi16::<8>(x)) } }
+    }
+
     // SAFETY: the token is only built after detection.
     unsafe impl<const VNNI: bool> Bytes for Avx512<VNNI> {
         /// As for f32 with VNNI; without it operands take twice the registers: 12x2 and 5 for B and A fill 31 of 32.
@@ -210,8 +241,14 @@ mod x86 {
             // SAFETY: as promised by the caller.
             unsafe {
                 let x = _mm512_set1_epi32(p.cast::<i32>().read_unaligned());
-                if VNNI { (x, x) } else { (_mm512_and_si512(x, _mm512_set1_epi16(255)), _mm512_srli_epi16::<8>(x)) }
+                split512::<VNNI>(x)
             }
+        }
+
+        #[inline(always)]
+        unsafe fn quads(self, p: *const u8) -> Self::Q {
+            // SAFETY: as promised by the caller; the load needs no alignment.
+            unsafe { split512::<VNNI>(_mm512_loadu_si512(p.cast())) }
         }
 
         #[inline(always)]
@@ -299,8 +336,14 @@ mod x86 {
             // SAFETY: as promised by the caller.
             unsafe {
                 let x = _mm256_set1_epi32(p.cast::<i32>().read_unaligned());
-                if VNNI { (x, x) } else { (_mm256_and_si256(x, _mm256_set1_epi16(255)), _mm256_srli_epi16::<8>(x)) }
+                split256::<VNNI>(x)
             }
+        }
+
+        #[inline(always)]
+        unsafe fn quads(self, p: *const u8) -> Self::Q {
+            // SAFETY: as promised by the caller; the load needs no alignment.
+            unsafe { split256::<VNNI>(_mm256_loadu_si256(p.cast())) }
         }
 
         #[inline(always)]
@@ -367,6 +410,19 @@ mod arm {
         kernel.run(s)
     }
 
+    /// Bytes 0 and 2, bytes 1 and 3 of each four as i16.
+    ///
+    /// # Safety
+    /// NEON must be available.
+    #[inline(always)]
+    unsafe fn split(x: uint16x8_t) -> (int16x8_t, int16x8_t) {
+        // SAFETY: as promised by the caller.
+        unsafe {
+            let even = vandq_u16(x, vdupq_n_u16(255));
+            (vreinterpretq_s16_u16(even), vreinterpretq_s16_u16(vshrq_n_u16::<8>(x)))
+        }
+    }
+
     // SAFETY: the token is only built on aarch64, where NEON is mandatory.
     unsafe impl Bytes for Neon {
         /// 4x4 fills 16 of 32 registers; the rest are operands as i16 and products.
@@ -401,11 +457,13 @@ mod arm {
         #[inline(always)]
         unsafe fn quad(self, p: *const u8) -> Self::Q {
             // SAFETY: as promised by the caller.
-            unsafe {
-                let x = vreinterpretq_u16_u32(vdupq_n_u32(p.cast::<u32>().read_unaligned()));
-                let even = vandq_u16(x, vdupq_n_u16(255));
-                (vreinterpretq_s16_u16(even), vreinterpretq_s16_u16(vshrq_n_u16::<8>(x)))
-            }
+            unsafe { split(vreinterpretq_u16_u32(vdupq_n_u32(p.cast::<u32>().read_unaligned()))) }
+        }
+
+        #[inline(always)]
+        unsafe fn quads(self, p: *const u8) -> Self::Q {
+            // SAFETY: as promised by the caller.
+            unsafe { split(vreinterpretq_u16_u8(vld1q_u8(p))) }
         }
 
         #[inline(always)]
