@@ -46,12 +46,7 @@ fn generates(kernel: &Kernel, epilogue: Option<&Expr>, inputs: &[Option<Form>], 
         return false;
     }
     match kernel {
-        // Steps between sums of bytes and codes have no precompiled kernels, whatever they compute in.
-        Kernel::Map(e) if epilogue.is_none() => {
-            let bytes =
-                e.args().iter().chain([&e.result_type()]).any(|t| matches!(t, DType::U8 | DType::I8 | DType::I32));
-            codegen::declined(e).is_none() && (bytes || !computes_f32(e))
-        }
+        Kernel::Map(e) if epilogue.is_none() => codegen::declined(e).is_none() && !computes_f32(e),
         // Extremes of f32 are faster in precompiled vectors, whose comparison is one instruction; global poolings run on
         // channels in blocks.
         Kernel::Reduce(r) if r.map.result_type() == DType::F32 => {

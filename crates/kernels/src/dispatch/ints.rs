@@ -93,7 +93,7 @@ pub(super) unsafe fn binary(op: BinOp, dtype: DType, a: Src, b: Src, dst: *mut f
     }
 }
 
-/// Conversions from and to integers.
+/// Conversions from and to integers, but for those from f32 to 8 bits.
 ///
 /// # Safety
 /// As [`each`].
@@ -107,8 +107,6 @@ pub(super) unsafe fn cast(to: DType, from: DType, a: Src, dst: *mut f32, n: usiz
             (DType::Bool, _) => each(a, a, dst, n, |v, _| if int(v) != 0 { 1.0 } else { 0.0 }),
             (_, DType::Bool) => each(a, a, dst, n, |v, _| lane(i32::from(v != 0.0))),
             // `as` truncates, saturates and turns NaN into 0.
-            (DType::U8, DType::F32) => each(a, a, dst, n, |v, _| lane(i32::from(v as u8))),
-            (DType::I8, DType::F32) => each(a, a, dst, n, |v, _| lane(i32::from(v as i8))),
             (_, DType::F32) => each(a, a, dst, n, |v, _| lane(v as i32)),
             _ => each(a, a, dst, n, |v, _| lane(wrap(to, int(v)))),
         }

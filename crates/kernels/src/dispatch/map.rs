@@ -2,7 +2,7 @@
 //!
 //! Booleans are 0.0 and 1.0 within a program, integers are lanes of i32 ([`super::ints`]). A block is a run of consecutive result elements; an operand that is not
 //! broadcast is read in place, a broadcast one is spread into the block first (or is a splat where the block lies within
-//! one row).
+//! one row). Long maps from bytes to bytes run on the 256 codes there are, and look the rest up.
 
 use super::ints;
 use super::walk::collapse;
@@ -27,6 +27,17 @@ pub(super) fn supports(e: &Expr) -> bool {
 /// As [`supports`], with integers of up to 32 bits among the types.
 pub(super) fn supports_ints(e: &Expr) -> bool {
     (0..e.insts().len()).all(|r| ints::supports(e, r as Reg))
+}
+
+/// Whether a program is one of [`supports_ints`] that has arithmetic over f32, which vectors of the widest tier are for:
+/// dequantisation, functions, quantisation.
+pub(super) fn supports_mixed(e: &Expr) -> bool {
+    let is_f32 = |r: Reg| e.type_of(r) == DType::F32;
+    supports_ints(e)
+        && e.insts().iter().any(|inst| match inst {
+            Inst::Arg(_) | Inst::Const(..) | Inst::Cast(..) => false,
+            _ => inst.operands().any(is_f32),
+        })
 }
 
 /// An operand as the blocks read it: all its elements, which may be the result's own when walked element for element.
@@ -74,6 +85,9 @@ pub(super) struct Program<'a> {
     args: Vec<(Arg, Walk)>,
     extents: Vec<usize>,
     len: usize,
+    /// Where registers lie, and how many places there are, see [`slots`].
+    slots: Vec<usize>,
+    slot_count: usize,
 }
 
 /// `out = expr(inputs)`.
@@ -269,7 +283,8 @@ fn program<'a>(
         () => Walk::Strided(s),
     };
     let args = data.iter().copied().zip(strides.into_iter().map(walk)).collect();
-    Ok(Program { expr, args, extents, len })
+    let (slots, slot_count) = slots(expr);
+    Ok(Program { expr, args, extents, len, slots, slot_count })
 }
 
 fn run_over(
@@ -285,11 +300,42 @@ fn run_over(
     let cost = expr.insts().len() * BLOCK;
     let target = Target { bytes: Shared::new(out.bytes), dtype: out.dtype };
     let isa = cx.isa;
+    if let Some((x, table)) = table(isa, program, out.dtype) {
+        ranges(cx.par, len.div_ceil(BLOCK), BLOCK, |blocks| {
+            for i in blocks.start * BLOCK..(blocks.end * BLOCK).min(len) {
+                // SAFETY: the operand and the result have `len` bytes, and the element belongs to this task. They may be
+                // the same memory: each byte is read before it is written.
+                unsafe { *target.bytes.get().add(i) = table[usize::from(*x.get().add(i))] };
+            }
+        });
+        return Ok(());
+    }
     ranges(cx.par, len.div_ceil(BLOCK), cost, |blocks| {
         let (start, end) = (blocks.start * BLOCK, (blocks.end * BLOCK).min(len));
         isa.run(Blocks { program, start, end, given: None, target });
     });
     Ok(())
+}
+
+/// Bytes of a result from which on a table of all codes pays.
+const TABLE_FROM: usize = 16 * 256;
+
+/// The operand and the results of all its codes, for a long map from bytes to bytes.
+fn table(isa: Isa, p: &Program<'_>, dtype: DType) -> Option<(Shared<u8>, [u8; 256])> {
+    let [(arg @ (Arg::U8(x) | Arg::I8(x)), Walk::Full)] = p.args[..] else { return None };
+    if p.len < TABLE_FROM || !matches!(dtype, DType::U8 | DType::I8) {
+        return None;
+    }
+    let codes: [u8; 256] = std::array::from_fn(|code| code as u8);
+    let all = Shared::from_const(codes.as_ptr());
+    let arg = if let Arg::I8(_) = arg { Arg::I8(all) } else { Arg::U8(all) };
+    let (slots, slot_count) = (p.slots.clone(), p.slot_count);
+    let args = vec![(arg, Walk::Full)];
+    let program = &Program { expr: p.expr, args, extents: vec![256], len: 256, slots, slot_count };
+    let mut table = [0; 256];
+    let target = Target { bytes: Shared::new(&mut table), dtype };
+    isa.run(Blocks { program, start: 0, end: 256, given: None, target });
+    Some((x, table))
 }
 
 #[derive(Clone, Copy)]
@@ -325,7 +371,7 @@ impl Kernel for Blocks<'_> {
         // An epilogue runs over a tile's few elements at a time: registers are no longer than needed, and stay.
         let width = BLOCK.min((self.end - self.start).next_multiple_of(PANEL));
         let mut registers = REGISTERS.take();
-        let need = (insts.len() + p.args.len()) * width;
+        let need = (p.slot_count + p.args.len()) * width;
         if registers.len() < need {
             registers.resize(need, 0.0);
         }
@@ -344,7 +390,7 @@ impl Kernel for Blocks<'_> {
                     // SAFETY: the block's elements are within the result, and no other task writes them.
                     unsafe { self.target.bytes.get().cast::<f32>().add(start) }
                 } else {
-                    regs[i * width..].as_mut_ptr()
+                    regs[p.slots[i] * width..].as_mut_ptr()
                 };
                 let whole = |r: Reg| p.expr.type_of(r).is_int();
                 let src = match *inst {
@@ -380,6 +426,8 @@ impl Kernel for Blocks<'_> {
                         // SAFETY: as above.
                         (DType::Bool, DType::F32) => unsafe { binary(s, BinOp::Ne, at(a), Src::Splat(0.0), dst, n) },
                         // SAFETY: as above.
+                        (to @ (DType::U8 | DType::I8), DType::F32) => unsafe { saturate(s, to, at(a), dst, n) },
+                        // SAFETY: as above.
                         (to, from) if to.is_int() || from.is_int() => unsafe { ints::cast(to, from, at(a), dst, n) },
                         _ => at(a),
                     },
@@ -392,6 +440,33 @@ impl Kernel for Blocks<'_> {
         }
         REGISTERS.set(registers);
     }
+}
+
+/// Where in memory the result of each instruction lies, in registers, and how many there are: one that is not needed any
+/// more makes room for another, so that long programs stay in L1. Never among an instruction's own operands, which would
+/// keep loops from being vectors. Constants and operands of the program take no room.
+fn slots(e: &Expr) -> (Vec<usize>, usize) {
+    let insts = e.insts();
+    let mut last: Vec<usize> = (0..insts.len()).collect();
+    for (i, inst) in insts.iter().enumerate().rev() {
+        // Conversions that change nothing give their operand.
+        let end = if let Inst::Cast(..) = inst { last[i] } else { i };
+        inst.operands().for_each(|r| last[usize::from(r)] = last[usize::from(r)].max(end));
+    }
+    let (mut slots, mut count, mut free) = (vec![0; insts.len()], 0, vec![]);
+    for (i, inst) in insts.iter().enumerate() {
+        if matches!(inst, Inst::Const(..) | Inst::Arg(_)) {
+            continue;
+        }
+        slots[i] = free.pop().unwrap_or_else(|| {
+            count += 1;
+            count - 1
+        });
+        // Each instruction is the last to need some; operands of a conversion live as long as it does.
+        let ended = |r: usize| last[r] == i && !matches!(insts[r], Inst::Const(..) | Inst::Arg(_));
+        free.extend((0..=i).filter(|r| ended(*r)).map(|r| slots[r]));
+    }
+    (slots, count)
 }
 
 thread_local! {
@@ -646,6 +721,26 @@ unsafe fn unary<S: Simd>(s: S, op: UnOp, a: Src, dst: *mut f32, n: usize) -> Src
     }
 }
 
+/// Conversions to 8 bits: truncated, saturated, NaN becomes 0. The compiler's own are one element at a time.
+///
+/// # Safety
+/// As [`each1`].
+#[inline(always)]
+unsafe fn saturate<S: Simd>(s: S, to: DType, a: Src, dst: *mut f32, n: usize) -> Src {
+    let (low, high) = if to == DType::U8 { (0.0, 255.0) } else { (-128.0, 127.0) };
+    // SAFETY: as promised by the caller.
+    unsafe {
+        each1(s, a, dst, n, |v| {
+            let number = s.select(s.eq(v, v), v, s.zero());
+            let v = s.min(s.max(number, s.splat(low)), s.splat(high));
+            let near = s.round(v);
+            // Rounded away from zero: one back.
+            let back = s.sub(near, s.copysign(s.splat(1.0), v));
+            s.of_bits(s.to_int(s.select(s.lt(s.abs(v), s.abs(near)), back, near)))
+        })
+    }
+}
+
 /// # Safety
 /// As [`each2`].
 #[inline(always)]
@@ -713,3 +808,7 @@ unsafe fn select<S: Simd>(s: S, c: Src, a: Src, b: Src, dst: *mut f32, n: usize)
     }
     Src::Block(dst)
 }
+
+#[cfg(test)]
+#[path = "map_tests.rs"]
+mod tests;

@@ -196,7 +196,7 @@ pub fn supports(kernel: &Kernel, epilogue: Option<&Expr>, inputs: &[Option<Form>
     let integers = |i: usize| matches!(inputs.get(i), Some(Some((DType::I64 | DType::I32, _))));
     let first_is = |f: &dyn Fn(DType) -> bool| inputs.first().copied().flatten().is_some_and(|(t, _)| f(t));
     match kernel {
-        Kernel::Map(expr) => map::supports(expr) || convert::supports(expr),
+        Kernel::Map(expr) => map::supports(expr) || map::supports_mixed(expr) || convert::supports(expr),
         Kernel::Transpose { .. } | Kernel::Slice(_) | Kernel::Concat { .. } => true,
         Kernel::Gather { .. } => integers(1),
         Kernel::Pool(p) => {
