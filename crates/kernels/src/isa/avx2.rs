@@ -39,7 +39,11 @@ unsafe fn first(n: usize) -> __m256i {
 unsafe fn transpose8(x: *const f32, xs: usize, y: *mut f32, ys: usize) {
     // SAFETY: as promised by the caller.
     unsafe {
-        let r: [__m256; 8] = std::array::from_fn(|i| _mm256_loadu_ps(x.add(i * xs)));
+        // No closure: compiled on its own, it would lack the instruction set.
+        let mut r = [_mm256_loadu_ps(x); 8];
+        for i in 1..8 {
+            r[i] = _mm256_loadu_ps(x.add(i * xs));
+        }
         let mut t = r;
         for i in (0..8).step_by(2) {
             t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);

@@ -81,7 +81,11 @@ unsafe impl<const VNNI: bool> Simd for Avx512<VNNI> {
     unsafe fn transpose16(self, x: *const f32, xs: usize, y: *mut f32, ys: usize) {
         // SAFETY: as promised by the caller; the token proves the features.
         unsafe {
-            let mut r: [__m512; 16] = std::array::from_fn(|i| _mm512_loadu_ps(x.add(i * xs)));
+            // No closure: compiled on its own, it would lack the instruction set.
+            let mut r = [_mm512_loadu_ps(x); 16];
+            for i in 1..16 {
+                r[i] = _mm512_loadu_ps(x.add(i * xs));
+            }
             // Four rounds: pairs, quads of floats within 128 bits, then 128-bit quarters twice.
             let mut t = r;
             for i in (0..16).step_by(2) {
