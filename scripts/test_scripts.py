@@ -7,16 +7,24 @@ import tempfile
 import unittest
 
 import numpy as np
+import onnx
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "conformance"))
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE / "conformance"), str(HERE / "differential")]
 
+import builder
 import check_licences
+import comparison
+import elementwise
 import equivalence
 import flip_bytes
 import hot_loops
+import known
 import malformed
+import oracle
 import peers
 import process
+import reduction
 import run as conformance
 import suites
 
@@ -323,6 +331,57 @@ class HotLoops(unittest.TestCase):
     def test_the_checked_in_expectations_are_well_formed(self):
         known = hot_loops.expectations(hot_loops.EXPECTATIONS.read_text())
         self.assertTrue(known and {kind for _, _, kind in known} <= {"spill", "reload", "call"})
+class Differential(unittest.TestCase):
+    def model(self, *nodes, **inputs):
+        """Nodes as (operator, operands, result), the last of which makes the output."""
+        made = [onnx.helper.make_node(op, operands, [result]) for op, operands, result in nodes]
+        infos = [onnx.helper.make_tensor_value_info(n, onnx.helper.np_dtype_to_tensor_dtype(v.dtype), v.shape) for n, v in inputs.items()]
+        graph = onnx.helper.make_graph(made, "g", infos, [onnx.ValueInfoProto(name=nodes[-1][2])])
+        return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+
+    def test_a_seed_gives_one_model(self):
+        first, second = (builder.generate(3, elementwise.RULES) for _ in range(2))
+        self.assertEqual(first[0].SerializeToString(), second[0].SerializeToString())
+        self.assertTrue(all(np.array_equal(first[1][n], second[1][n], equal_nan=True) for n in first[1]))
+        self.assertNotEqual(first[0].SerializeToString(), builder.generate(4, elementwise.RULES)[0].SerializeToString())
+
+    def test_types_extents_numbers_and_places_of_nan_count(self):
+        want = np.array([1.0, np.nan, 100.0], np.float32)
+        self.assertIsNone(comparison.fault(want + np.float32(5e-4), want, lambda: None))
+        for got in (want.astype(np.float64), want[None], want + np.float32(5e-3), np.array([1.0, 2.0, 100.0], np.float32)):
+            self.assertIsNotNone(comparison.fault(got, want, lambda: None))
+        self.assertIsNotNone(comparison.fault(np.array([1, 2]), np.array([1, 3]), lambda: None))
+
+    def test_only_what_moves_under_noise_may_differ(self):
+        x = np.array([0.5, 2.0], np.float32)
+        exact = self.model(("Floor", ["x"], "y"), x=x)
+        self.assertEqual(oracle.spread(exact, {"x": x}, [np.floor(x)])[0].tolist(), [0, 0])
+        # exp(log(2)) is 2 but for rounding.
+        x = np.array([0.5, np.log(np.float32(2))], np.float32)
+        tie = self.model(("Exp", ["x"], "e"), ("Floor", ["e"], "y"), x=x)
+        _, wanted = oracle.run(tie, {"x": x})
+        spread = oracle.spread(tie, {"x": x}, wanted)[0]
+        self.assertEqual((spread > 0).tolist(), [False, True])
+        self.assertIsNone(comparison.fault(wanted[0] + np.float32([0, spread[1]]), wanted[0], lambda: spread))
+        self.assertIsNotNone(comparison.fault(wanted[0] + np.float32([1, 0]), wanted[0], lambda: spread))
+
+    def test_known_differences_are_narrow(self):
+        node = onnx.helper.make_node("Erf", ["x"], ["y"])
+        self.assertIsNone(known.known_difference(node, 17, [np.zeros(2, np.float32)]))
+        self.assertIsNotNone(known.known_difference(node, 17, [np.zeros(2)]))
+
+    def test_a_failing_model_becomes_small(self):
+        x = np.ones((4, 7), np.float32)
+        model = self.model(("Neg", ["x"], "a"), ("Tanh", ["a"], "b"), ("Abs", ["b"], "c"), ("Relu", ["c"], "y"), x=x)
+        with tempfile.TemporaryDirectory() as folder:
+            # Refuses what has a hyperbolic tangent, and crashes otherwise.
+            planc = pathlib.Path(folder) / "planc"
+            planc.write_text('#!/bin/sh\ngrep -q Tanh "$2" && exit 3\nkill -9 $$\n')
+            planc.chmod(0o755)
+            refused = comparison.Outcome("refused")
+            model, inputs = reduction.reduce(str(planc), [], model, {"x": x}, refused, pathlib.Path(folder) / "case")
+        self.assertEqual([n.op_type for n in model.graph.node], ["Tanh"])
+        self.assertEqual([v.shape for v in inputs.values()], [(1, 1)])
 
 
 class TestData(unittest.TestCase):

@@ -1,0 +1,109 @@
+"""Runs planc on a model and says whether its outputs are those of the oracle.
+
+Element types, extents, integers, booleans and the places of NaN and infinity have to be equal. Floats may differ by the bound of
+their type, relative to the largest magnitude of the output. Where one element is further away, the model is evaluated again
+with every inexact operator moved by a unit in the last place (`oracle.spread`): what moves as far by that is ill conditioned.
+"""
+
+import dataclasses
+import shutil
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+import oracle
+import process
+
+LIMIT_S = 20
+ADDRESS_MIB = 8192
+# Relative to the largest magnitude of the output. Half precision: two units in the last place, as onnxruntime rounds where it likes.
+BOUNDS = {"float32": 1e-5, "float64": 1e-12, "float16": 2.0**-9, "bfloat16": 2.0**-6}
+# How many times the spread under noise a difference may be: both sides are wrong, and four rounds do not find the worst.
+SPREADS = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """`verdict`: equal, differs, refused, crash, timeout. `fault` says what is wrong; `output` is the first that differs."""
+
+    verdict: str
+    fault: str = ""
+    output: int | None = None
+
+
+def planc_run(planc, flags, model, inputs, scratch):
+    """How `planc run` ended, and its outputs where it did its work."""
+    shutil.rmtree(scratch, ignore_errors=True)
+    (scratch / "inputs").mkdir(parents=True)
+    (scratch / "model.onnx").write_bytes(model.SerializeToString())
+    constants = {i.name for i in model.graph.initializer}
+    for k, info in enumerate(i for i in model.graph.input if i.name not in constants):
+        (scratch / "inputs" / f"input_{k}.pb").write_bytes(numpy_helper.from_array(inputs[info.name], info.name).SerializeToString())
+    ended = process.run([planc, "run", str(scratch / "model.onnx"), "--inputs", str(scratch / "inputs"), "--outputs", str(scratch / "out"),
+                         *flags], LIMIT_S, address_mib=ADDRESS_MIB)
+    return ended, scratch / "out"
+
+
+def excess(got, want):
+    """For each element, whether it differs by more than the bound."""
+    if want.dtype.kind not in "fV" or want.dtype.name not in BOUNDS:
+        return got != want
+    with np.errstate(all="ignore"):
+        a, b = got.astype(np.float64), want.astype(np.float64)
+        finite = np.isfinite(b)
+        scale = np.max(np.abs(b), where=finite, initial=0)
+        near = np.abs(a - b) <= BOUNDS[want.dtype.name] * scale
+    return ~((a == b) | (np.isnan(a) & np.isnan(b)) | (finite & np.isfinite(a) & near))
+
+
+def fault(got, want, allowed):
+    """Why `got` is not `want`, or None; `allowed` gives the spread of each element when it is needed."""
+    if got.dtype != want.dtype:
+        return f"dtype {got.dtype}, expected {want.dtype}"
+    if got.shape != want.shape:
+        spread = allowed()
+        if spread is not None and want.size and np.isinf(spread).all():
+            return None
+        return f"shape {list(got.shape)}, expected {list(want.shape)}"
+    wrong = excess(got, want)
+    if not wrong.any():
+        return None
+    spread = allowed()
+    if spread is not None:
+        with np.errstate(all="ignore"):
+            if want.dtype.kind in "fV":
+                distance = np.abs(got.astype(np.float64) - want.astype(np.float64))
+                moved = (distance <= SPREADS * spread) | np.isinf(spread)
+            else:
+                moved = np.isinf(spread)
+        wrong &= ~moved
+    if not np.any(wrong):
+        return None
+    at = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
+    return f"{np.count_nonzero(wrong)} of {wrong.size} elements differ, the first at {[int(i) for i in at]}: {got[at]!r}, " \
+        f"expected {want[at]!r}"
+
+
+def compare(planc, flags, model, inputs, wanted, scratch):
+    """The outcome of one model."""
+    ended, out = planc_run(planc, flags, model, inputs, scratch)
+    if ended.timed_out:
+        return Outcome("timeout", ended.verdict())
+    if ended.code is None or ended.code >= 70 or "panicked" in ended.stderr:
+        return Outcome("crash", ended.reason())
+    if not ended.ok:
+        return Outcome("refused", ended.reason())
+    spreads = []
+
+    def allowed(k):
+        if not spreads:
+            spreads.append(oracle.spread(model, inputs, wanted))
+        return spreads[0][k] if spreads[0] is not None else None
+
+    for k, want in enumerate(wanted):
+        got = numpy_helper.to_array(onnx.load_tensor(str(out / f"output_{k}.pb")))
+        why = fault(got, want, lambda: allowed(k))
+        if why:
+            return Outcome("differs", f"{model.graph.output[k].name}: {why}", k)
+    return Outcome("equal")
