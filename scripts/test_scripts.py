@@ -335,7 +335,8 @@ class Differential(unittest.TestCase):
     def model(self, *nodes, **inputs):
         """Nodes as (operator, operands, result), the last of which makes the output."""
         made = [onnx.helper.make_node(op, operands, [result]) for op, operands, result in nodes]
-        infos = [onnx.helper.make_tensor_value_info(n, onnx.helper.np_dtype_to_tensor_dtype(v.dtype), v.shape) for n, v in inputs.items()]
+        kind = onnx.helper.np_dtype_to_tensor_dtype
+        infos = [onnx.helper.make_tensor_value_info(n, kind(v.dtype), v.shape) for n, v in inputs.items()]
         graph = onnx.helper.make_graph(made, "g", infos, [onnx.ValueInfoProto(name=nodes[-1][2])])
         return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
 

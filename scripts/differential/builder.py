@@ -36,7 +36,7 @@ class Reject(Exception):
     """This choice gives no valid node; the caller makes another one."""
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False)
 class Value:
     """A value of the graph and the elements it has for the inputs at hand. `kind`: input, constant or node."""
 
@@ -65,6 +65,8 @@ class Graph:
         self.inputs, self.constants, self.nodes, self.values = [], [], [], []
         self.uses, self.count, self.domains = {}, 0, set(outer.domains) if outer else set()
         self.ops = []
+        # Set by a rule whose operator planc takes with known extents only.
+        self.fixed = False
 
     # Drawing.
 
@@ -169,11 +171,11 @@ class Graph:
         """A value of this type: one that exists, recent ones first, or a fresh one. With `low` or `high`, within these bounds."""
         def fits(v):
             a = v.array
-            if a.dtype != dtype or (rank is not None and a.ndim != rank) or a.ndim < least or (shape is not None and a.shape != shape):
+            if a.dtype != dtype or a.ndim < least or (rank not in (None, a.ndim)) or (shape not in (None, a.shape)):
                 return False
             if a.dtype.kind in "iuf" and (low is not None or high is not None) and a.size:
                 with np.errstate(all="ignore"):
-                    if not (np.min(a) >= (low if low is not None else -np.inf) and np.max(a) <= (high if high is not None else np.inf)):
+                    if not (np.min(a) >= (-np.inf if low is None else low) and np.max(a) <= (np.inf if high is None else high)):
                         return False
             return (empty > 0 or a.size > 0) and (where is None or where(v))
 
@@ -211,7 +213,8 @@ class Graph:
         or a string with `o` for each result and `.` for one that is left out. Attributes that are None are left out."""
         wanted = "o" * outputs if isinstance(outputs, int) else outputs
         names = [self.name() if w == "o" else "" for w in wanted]
-        self.group([self.proto(op, [v.name if v is not None else "" for v in inputs], names, domain, **attributes)], [n for n in names if n])
+        node = self.proto(op, [v.name if v is not None else "" for v in inputs], names, domain, **attributes)
+        self.group([node], [n for n in names if n])
         made = {v.name: v for v in self.values}
         results = [made.get(n) for n in names]
         return results[0] if len(results) == 1 else results
@@ -257,10 +260,11 @@ class Graph:
 
     def mark(self):
         """What `restore` needs to take back what a rule did before it was rejected."""
-        return (len(self.inputs), len(self.constants), len(self.nodes), len(self.values), dict(self.uses), set(self.domains), len(self.ops))
+        lists = (self.inputs, self.constants, self.nodes, self.values, self.ops)
+        return *map(len, lists), dict(self.uses), set(self.domains)
 
     def restore(self, mark):
-        inputs, constants, nodes, values, self.uses, self.domains, ops = mark
+        inputs, constants, nodes, values, ops, self.uses, self.domains = mark
         del self.inputs[inputs:], self.constants[constants:], self.nodes[nodes:], self.values[values:], self.ops[ops:]
 
 
@@ -271,8 +275,13 @@ def finish(g):
     outputs = [v for v in made if v.name not in used or g.chance(0.15)] or made[-1:]
     if not outputs:
         raise Reject("no node")
+    others = [v for v in g.values if v not in outputs]
+    if others and g.chance(0.05):
+        # What nothing computes may be a result too.
+        outputs = [*outputs, g.choice(others)]
+        used.add(outputs[-1].name)
     inputs = [v for v in g.inputs if v.name in used]
-    symbols = g.choice(("none", "none", "shared", "own"))
+    symbols = "none" if g.fixed else g.choice(("none", "none", "shared", "own"))
     free = {}
 
     def extents(v):
@@ -292,7 +301,8 @@ def finish(g):
                                              [None] * v.rank if symbols != "none" or g.chance(0.3) else v.shape) for v in outputs]
     nodes = [n for n in g.nodes if n.op_type != "Constant" or n.output[0] in used]
     graph = helper.make_graph(nodes, "generated", infos, results, weights)
-    model = helper.make_model(graph, opset_imports=g.imports(g.domains), ir_version=IR_OF_OPSET[g.opset], producer_name="differential")
+    model = helper.make_model(graph, opset_imports=g.imports(g.domains), ir_version=IR_OF_OPSET[g.opset],
+                              producer_name="differential")
     return model, {v.name: v.array for v in inputs}
 
 

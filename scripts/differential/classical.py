@@ -65,15 +65,15 @@ def tree_ensemble(g):
     mode = g.choice(("BRANCH_LEQ", "BRANCH_LT", "BRANCH_GT"))
     for t in range(trees):
         for node in range(3):
-            row = (t, node, g.rng.randrange(x.shape[1]), g.rng.randint(-8, 8) / 4, mode if node == 0 else "LEAF", 1 if node == 0 else 0,
-                   2 if node == 0 else 0)
+            feature, value = g.rng.randrange(x.shape[1]), g.rng.randint(-8, 8) / 4
+            row = (t, node, feature, value, *((mode, 1, 2) if node == 0 else ("LEAF", 0, 0)))
             for name, value in zip(list(table)[:7], row):
                 table[name].append(value)
             if node:
                 for name, value in zip(list(table)[7:], (t, node, g.rng.randrange(targets), g.rng.randint(-8, 8) / 4)):
                     table[name].append(value)
-    g.node("TreeEnsembleRegressor", [x], domain=ML, n_targets=targets, aggregate_function=g.choice((None, "SUM", "AVERAGE", "MIN", "MAX")),
-           post_transform=None, **table)
+    how = g.choice((None, "SUM", "AVERAGE", "MIN", "MAX"))
+    g.node("TreeEnsembleRegressor", [x], domain=ML, n_targets=targets, aggregate_function=how, **table)
 
 
 def tf_idf(g):

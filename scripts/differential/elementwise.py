@@ -238,7 +238,9 @@ def gemm(g):
     k, m = (a.shape[0], a.shape[1]) if ta else (a.shape[1], a.shape[0])
     n = g.extent()
     b = g.pick(dtype, shape=(n, k) if tb else (k, n), reuse=0.3)
-    c = g.pick(dtype, shape=g.choice([(m, n), (n,), (1, n), (m, 1), (1, 1), ()]), reuse=0.2) if g.opset < 11 or g.chance(0.7) else None
+    c = None
+    if g.opset < 11 or g.chance(0.7):
+        c = g.pick(dtype, shape=g.choice([(m, n), (n,), (1, n), (m, 1), (1, 1), ()]), reuse=0.2)
     integer = dtype.kind != "f"
     alpha, beta = (None, None) if integer else (g.choice((None, 0.5, 2.0)), g.choice((None, 0.5, 0.0, -1.0)))
     g.node("Gemm", [a, b, c], transA=ta, transB=tb, alpha=alpha, beta=beta)

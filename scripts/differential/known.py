@@ -59,8 +59,12 @@ def no_window(node, opset, operands):
 
 
 def fractional_corners(node, opset, operands):
-    """align_corners with scales that give no whole extents."""
-    if attribute(node, "coordinate_transformation_mode") != b"align_corners" or len(operands) < 3 or operands[2] is None:
+    """align_corners with scales, given or from the aspect ratio to keep, that give no whole extents."""
+    if attribute(node, "coordinate_transformation_mode") != b"align_corners":
+        return False
+    if attribute(node, "keep_aspect_ratio_policy", b"stretch") != b"stretch":
+        return True
+    if len(operands) < 3 or operands[2] is None:
         return False
     extents = np.asarray(operands[0].shape, np.float32) * operands[2] if operands[2].size else np.zeros(0)
     return bool(np.any(extents != np.floor(extents)))
@@ -73,16 +77,19 @@ def no_integer_power(node, opset, operands):
 
 
 def overflows(node, opset, operands):
-    """Whether a product of integers may be outside of the type."""
+    """Whether a product, or a sum of squares, of integers may be outside of the type."""
+    x = np.abs(operands[0].astype(np.float64))
+    bits = np.sum(np.log2(np.maximum(x, 1))) if node.op_type == "ReduceProd" else np.log2(np.sum(x * x) + 1)
     x = operands[0]
-    return x.dtype.kind in "iu" and x.size and np.sum(np.log2(np.maximum(np.abs(x.astype(np.float64)), 1))) >= 8 * x.dtype.itemsize - 1
+    return x.dtype.kind in "iu" and bits >= 8 * x.dtype.itemsize - 1
 
 
 KNOWN = (
     Known("ReduceLogSum ReduceLogSumExp", lambda node, opset, operands: operands[0].dtype.kind in "iu",
           "onnxruntime truncates each exponential to the integer type; integers were taken from the schema in opset 28, the reference "
           "evaluator refuses them ('only defined for float types')"),
-    Known("ReduceProd", overflows, "the specification does not say what a product outside of the type is; onnxruntime goes by f32 at times"),
+    Known("ReduceProd ReduceSumSquare", overflows,
+          "the specification does not say what a result outside of the type is; onnxruntime goes by f32 at times"),
     Known("ReduceSum ReduceMean ReduceMax ReduceMin ReduceProd ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceSumSquare", empty,
           "onnxruntime leaves other extents of an empty operand as they are (keepdims 1, axes [-1]: [0, 2] stays [0, 2]); "
           "ReduceMean: 'Reduction over an empty set of values yields undefined'"),
@@ -95,27 +102,36 @@ KNOWN = (
     Known("Resize", fractional_corners,
           "onnxruntime takes whole extents; ONNX's tests (resize_downsample_scales_linear_align_corners) take scale * extent"),
     Known("NegativeLogLikelihoodLoss SoftmaxCrossEntropyLoss",
-          lambda node, opset, operands: operands[0].shape[:1] + operands[0].shape[2:] != operands[1].shape,
-          "onnxruntime does not compare the extents of scores and labels, planc refuses them"),
+          lambda node, opset, operands: operands[0].shape[:1] + operands[0].shape[2:] != operands[1].shape
+          or len(operands) > 2 and operands[2] is not None and operands[2].shape != operands[0].shape[1:2],
+          "onnxruntime does not compare the extents of scores, labels and weights, planc refuses them"),
     Known("Gemm", lambda node, opset, operands: operands[0].size == 0 and attribute(node, "beta", 1.0) != 1.0,
           "onnxruntime forgets beta where the sums have no terms"),
     Known("Pow", no_integer_power, "the specification does not say which integer NaN becomes"),
     Known("InstanceNormalization", constant_planes,
           "onnxruntime computes x * s + (b - mean * s), which cancels where the elements are equal; planc computes (x - mean) * s + b"),
+    Known("GatherND", lambda node, opset, operands: operands[0].shape[:attribute(node, "batch_dims", 0)]
+          != operands[1].shape[:attribute(node, "batch_dims", 0)],
+          "'The first b dimensions of the shape of indices tensor and data tensor must be equal'; onnxruntime does not compare them, planc does"),
     Known("Compress", lambda node, opset, operands: operands[1].size > (
         operands[0].size if attribute(node, "axis") is None else operands[0].shape[attribute(node, "axis")]),
-          "the condition's 'length can be less than the input length', not more: onnxruntime ignores the rest, planc refuses it"),
+          "'Its length can be less than the input length along the axis', not more: onnxruntime ignores the rest, planc refuses it"),
     Known("QLinearAdd QLinearMul", lambda node, opset, operands: operands[7] is not None and operands[7].reshape(-1)[0] % 2 == 1,
-          "halves: onnxruntime rounds after adding the zero point, QuantizeLinear ('(x / y_scale) rounds to nearest even') and planc "
+          "halves: onnxruntime rounds after adding the zero point, QuantizeLinear (\"For (x / y_scale), it's rounding to the nearest even\") and planc "
           "before, which differs where the zero point is odd"),
+    Known("Hardmax", lambda node, opset, operands: opset < 13 and operands[0].dtype != np.float32,
+          "onnxruntime has f32 alone; the reference evaluator takes one axis where opsets before 13 flatten"),
+    Known("StringNormalizer", lambda node, opset, operands: bool(np.any(operands[0] == "")),
+          "onnxruntime needs a locale of the system; the reference evaluator drops empty strings, which are no stopwords"),
     Known("LinearRegressor", lambda node, opset, operands: attribute(node, "targets", 1) == 1
           and attribute(node, "post_transform", b"NONE") != b"NONE",
           "one target: onnxruntime transforms nothing, or makes a softmax over one score other than 1"),
     Known("AffineGrid", lambda node, opset, operands: attribute(node, "align_corners", 0) and 1 in operands[1][2:],
           "onnxruntime puts the only position of an axis at 1; the reference evaluator and planc at -1"),
     Known("PRelu", lambda node, opset, operands: np.broadcast_shapes(operands[0].shape, operands[1].shape) != operands[0].shape,
-          "'tensor slope should be unidirectional broadcastable to input tensor X'; onnxruntime broadcasts X too, planc refuses it"),
-    Known("Unique", lambda node, opset, operands: attribute(node, "sorted", 1) == 0 and operands[0].dtype not in (np.float32, np.float64, np.int64, np.int8),
+          "'its shape must be unidirectional broadcastable to X'; onnxruntime broadcasts X too, planc refuses it"),
+    Known("Unique", lambda node, opset, operands: attribute(node, "sorted", 1) == 0
+          and operands[0].dtype not in (np.float32, np.float64, np.int64, np.int8),
           "onnxruntime has none of this type; the reference evaluator sorts, or takes elements for slices"),
     Known("Resize Upsample", lambda node, opset, operands: opset == 10 and attribute(node, "mode", b"nearest") == b"nearest"
           and np.any(operands[1] < 1) and np.any(operands[1] > 1),

@@ -136,7 +136,8 @@ def pad(g):
 
 def tile(g):
     x = g.pick(g.dtype("Tile"), where=lambda v: v.array.size < 500)
-    g.node("Tile", [x, g.const([g.choice((0, 1, 1, 2, 3)) if g.chance(0.3) else g.choice((1, 2)) for _ in range(x.rank)], np.int64)])
+    repeats = [g.choice((0, 1, 1, 2, 3)) if g.chance(0.3) else g.choice((1, 2)) for _ in range(x.rank)]
+    g.node("Tile", [x, g.const(repeats, np.int64)])
 
 
 def expand(g):
@@ -163,7 +164,10 @@ def indices(g, extent, shape, kind, negative=True):
 def gather(g):
     x = g.pick(g.dtype("Gather"), least=1, empty=0)
     at = axis(g, x.rank)
-    g.node("Gather", [x, indices(g, x.shape[at], g.shape(g.rng.randint(0, 2), 6), g.choice(INDEX))], axis=at if g.chance(0.8) else None)
+    if at % x.rank == 0 and g.chance(0.3):
+        at = None
+    index = indices(g, x.shape[at or 0], g.shape(g.rng.randint(0, 2), 6), g.choice(INDEX))
+    g.node("Gather", [x, index], axis=at)
 
 
 def gather_elements(g):

@@ -55,12 +55,14 @@ def conv(g, x=None, dtype=None):
     kernel = attributes.pop("kernel_shape")
     w = g.fresh(dtype, (features, channels // group, *kernel), -1, 1, kind="constant" if g.chance(0.85) else "input")
     bias = g.fresh(dtype, (features,), -1, 1, kind="constant" if g.chance(0.85) else "input") if g.chance(0.6) else None
-    return g.node("Conv", [x, w, bias], group=group if group > 1 else None, kernel_shape=kernel if g.chance(0.5) else None, **attributes)
+    attributes |= {"group": group if group > 1 else None, "kernel_shape": kernel if g.chance(0.5) else None}
+    return g.node("Conv", [x, w, bias], **attributes)
 
 
 def large_conv(g):
     """Images and channels that fill vectors and tiles, as most layers of networks do: 3x3, 1x1, one group or one per channel."""
-    x = g.fresh(F32, (1, g.choice((16, 32, 40, 48, 64)), g.choice((7, 12, 14, 17, 24)), g.choice((7, 12, 14, 17, 24))), -1, 1, kind="input")
+    height, width = (g.choice((7, 12, 14, 17, 24)) for _ in range(2))
+    x = g.fresh(F32, (1, g.choice((16, 32, 40, 48, 64)), height, width), -1, 1, kind="input")
     for _ in range(g.rng.randint(1, 2)):
         c = x.shape[1]
         depthwise = g.chance(0.25)
@@ -189,8 +191,8 @@ def resize_any(g):
     sizes = [int(e * s) for e, s in zip(x.shape, scales)]
     if 0 in sizes:
         raise Reject("nothing is left")
-    attributes = {"mode": g.choice(("nearest", "nearest", "linear")), "coordinate_transformation_mode": g.choice(("half_pixel", "asymmetric")),
-                  "nearest_mode": g.choice((None, "floor"))}
+    attributes = {"mode": g.choice(("nearest", "nearest", "linear")), "nearest_mode": g.choice((None, "floor")),
+                  "coordinate_transformation_mode": g.choice(("half_pixel", "asymmetric"))}
     if g.opset < 13 or g.chance(0.5):
         roi = g.const([], np.float32) if g.opset < 13 else None
         return g.node("Resize", [x, roi, g.const(scales, np.float32)], **attributes)
@@ -198,7 +200,8 @@ def resize_any(g):
 
 
 def resize(g):
-    x = image(g, g.dtype("Resize", "T" if g.opset < 11 else "T1", among=(F32, F32, np.dtype(np.uint8), np.dtype(np.int8))), least=1, most=2, extent=8)
+    dtype = g.dtype("Resize", "T" if g.opset < 11 else "T1", among=(F32, np.dtype(np.uint8), np.dtype(np.int8)))
+    x = image(g, dtype, least=1, most=2, extent=8)
     mode = g.choice((None, "nearest", "linear", "linear", "cubic")) if g.opset >= 11 else g.choice((None, "nearest", "linear"))
     if x.dtype != F32:
         mode = g.choice((None, "nearest"))
@@ -208,9 +211,10 @@ def resize(g):
     if any(int(e * s) == 0 for e, s in zip(x.shape, scales)):
         raise Reject("nothing is left")
     if g.opset < 11:
-        return g.node("Resize", [x, g.const(scales, np.float32)], mode=mode)
-    attributes = {"mode": mode, "coordinate_transformation_mode": g.choice(
-        (None, "half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric") + (("half_pixel_symmetric",) if g.opset >= 19 else ()))}
+        return g.node("Resize", [x, g.put(np.array(scales, np.float32), "constant")], mode=mode)
+    coordinates = (None, "half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric")
+    coordinates += ("half_pixel_symmetric",) if g.opset >= 19 else ()
+    attributes = {"mode": mode, "coordinate_transformation_mode": g.choice(coordinates)}
     if mode in (None, "nearest"):
         attributes["nearest_mode"] = g.choice((None, "round_prefer_floor", "round_prefer_ceil", "floor", "ceil"))
     if mode == "cubic":
@@ -223,7 +227,8 @@ def resize(g):
     sizes = [*x.shape[:2], *[int(e * s) for e, s in zip(x.shape[2:], scales[2:])]]
     empty = g.const([], np.float32) if g.opset < 13 else None
     if g.opset >= 18 and g.chance(0.4):
-        attributes |= {"axes": list(range(2, x.rank)), "keep_aspect_ratio_policy": g.choice((None, "stretch", "not_larger", "not_smaller"))}
+        policy = g.choice((None, "stretch", "not_larger", "not_smaller"))
+        attributes |= {"axes": list(range(2, x.rank)), "keep_aspect_ratio_policy": policy}
         sizes = sizes[2:]
     return g.node("Resize", [x, roi, empty, g.const(sizes, np.int64)], **attributes)
 
@@ -251,7 +256,8 @@ def affine_grid(g):
     n = g.extent(3)
     spatial = g.choice((2, 3))
     theta = g.pick(F32, shape=(n, spatial, spatial + 1), reuse=0.2)
-    g.node("AffineGrid", [theta, g.const([n, 1, *[g.extent(5) for _ in range(spatial)]], np.int64)], align_corners=g.choice((None, 0, 1)))
+    extents = g.const([n, 1, *[g.extent(5) for _ in range(spatial)]], np.int64)
+    g.node("AffineGrid", [theta, extents], align_corners=g.choice((None, 0, 1)))
 
 
 def boxes(g, count, height, width, index=None):
@@ -371,11 +377,13 @@ def non_max_suppression(g):
 
 
 RULES = [
-    ("Conv", 12, 7, conv), ("large convolution", 6, 7, large_conv), ("ConvTranspose", 4, 7, conv_transpose), ("MaxPool", 4, 7, pool("MaxPool")),
+    ("Conv", 12, 7, conv), ("large convolution", 6, 7, large_conv), ("ConvTranspose", 4, 7, conv_transpose),
+    ("MaxPool", 4, 7, pool("MaxPool")),
     ("AveragePool", 4, 7, pool("AveragePool")), ("LpPool", 2, 7, pool("LpPool")), ("MaxUnpool", 1, 9, max_unpool),
     ("BatchNormalization", 3, 7, batch_normalization), ("InstanceNormalization", 2, 7, instance_normalization),
     ("GroupNormalization", 2, 18, group_normalization), ("LRN", 2, 7, lrn), ("LSTM", 3, 7, recurrent("LSTM", 4)),
-    ("GRU", 3, 7, recurrent("GRU", 3)), ("RNN", 2, 7, recurrent("RNN", 1)), ("Resize", 5, 10, resize), ("Resize of any axes", 2, 11, resize_any), ("Upsample", 3, 7, upsample),
+    ("GRU", 3, 7, recurrent("GRU", 3)), ("RNN", 2, 7, recurrent("RNN", 1)), ("Resize", 5, 10, resize), 
+    ("Resize of any axes", 2, 11, resize_any), ("Upsample", 3, 7, upsample),
     ("GridSample", 2, 16, grid_sample),
     ("AffineGrid", 1, 20, affine_grid), ("RoiAlign", 1, 10, roi_align), ("MaxRoiPool", 1, 7, max_roi_pool), ("Col2Im", 1, 18, col2im),
     ("DeformConv", 1, 19, deform_conv), ("Attention", 3, 23, attention), ("RotaryEmbedding", 1, 23, rotary_embedding),

@@ -55,7 +55,7 @@ def flags_of(seed):
     features = rng.choices((None, "avx2", "scalar"), (70, 20, 10))[0]
     level = rng.choices((None, "-O0"), (92, 8))[0]
     return ["--threads", rng.choice("12"), *(["--cpu-features", features] if features else []), *([level] if level else []),
-            *(["--data-only"] if rng.random() < 0.05 else [])]
+            *(["--data-only"] if rng.random() < 0.05 else []), *(["--plan"] if rng.random() < 0.3 else [])]
 
 
 def operators(model):
@@ -105,6 +105,7 @@ def check(planc, seed, scratch):
         record["runs"] += 1
         record["oracle"] = record["oracle"] or which
         outcome = comparison.compare(planc, flags_of(seed), model, values, wanted, scratch)
+        record["noise"] = record.get("noise", 0) + outcome.noise
         if outcome.verdict != "equal":
             reason = known.explained(model, values) if variant else None
             record["explained" if reason else "fault"] = reason or f"{variant}{outcome.verdict}: {outcome.fault} ({which})"
@@ -208,8 +209,10 @@ def report(records, seconds, verbose):
         print("models with each operator: " + ", ".join(f"{op} {n}" for op, n in sorted(covered.items())))
     for reason, n in sorted(explained.items()):
         print(f"explained {n}: {reason}")
-    print(f"{len(records)} models of {len(covered)} operators in {seconds:.0f} s; {sum(r['runs'] for r in records)} comparisons; the oracle "
-          + ", ".join(f"{name} {n}" for name, n in sorted(oracles.items())) + f"; {len(skipped)} skipped, {sum(explained.values())} explained")
+    by = ", ".join(f"{name} {n}" for name, n in sorted(oracles.items()))
+    runs, noise = (sum(r.get(key, 0) for r in records) for key in ("runs", "noise"))
+    print(f"{len(records)} models of {len(covered)} operators in {seconds:.0f} s; {runs} comparisons, {noise} of them equal but for what "
+          f"moves under noise; the oracle {by}; {len(skipped)} skipped, {sum(explained.values())} explained")
     print(f"{len(records) - len(failed) - len(skipped)} passed, {len(failed)} failed")
     return 1 if failed or not records else 0
 

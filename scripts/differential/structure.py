@@ -5,8 +5,9 @@ from onnx import TensorProto, helper
 
 import builder
 import elementwise
+import movement
 import neural
-from builder import BOOL, F32, I32, I64, I8, U8, Reject
+from builder import BOOL, F16, F32, F64, I32, I64, I8, U8, Reject
 
 
 # Quantisation.
@@ -79,7 +80,8 @@ def quantised_layer(g):
             y = g.node("MatMul", [round_trip(g, x, codes), w])
     elif form == "add":
         a = g.pick(F32, low=-50, high=50)
-        y = g.node(g.choice(("Add", "Mul")), [round_trip(g, a, codes), round_trip(g, g.pick(F32, shape=a.shape, reuse=0.3, low=-50, high=50), codes)])
+        b = g.pick(F32, shape=a.shape, reuse=0.3, low=-50, high=50)
+        y = g.node(g.choice(("Add", "Mul")), [round_trip(g, a, codes), round_trip(g, b, codes)])
     elif form == "pool":
         x = neural.image(g, F32, least=2, most=2)
         y = round_trip(g, x, codes)
@@ -154,23 +156,35 @@ def step(b, x):
         if b.chance(0.5):
             x = b.node(b.choice(STEP_UNARY), [x])
         else:
-            y = b.pick(F32, where=lambda v: np.broadcast_shapes(v.shape, x.shape) == x.shape if elementwise.broadcasts(v.shape, x.shape) else False,
-                       reuse=0.7, most=1)
+            fits = lambda v: elementwise.broadcasts(v.shape, x.shape) and np.broadcast_shapes(v.shape, x.shape) == x.shape
+            y = b.pick(F32, where=fits, reuse=0.7, most=1)
             x = b.node(b.choice(("Add", "Sub", "Mul")), [x, y])
     return x
+
+
+def branch(g, x):
+    """A body that reads the outer graph, and its f32 result."""
+    b = body(g, g.name("branch"))
+    if g.chance(0.5):
+        return b, step(b, x)
+    rules = [r for r in (*elementwise.RULES, *movement.RULES) if r[2] <= g.opset]
+    for _ in range(g.rng.randint(1, 4)):
+        mark = b.mark()
+        try:
+            b.rng.choice(rules)[3](b)
+        except Reject:
+            b.restore(mark)
+    made = [v for v in b.values if v.kind == "node" and v.dtype == F32]
+    return b, made[-1] if made else step(b, x)
 
 
 def if_(g):
     x = g.pick(F32, low=-50, high=50)
     branches = []
     for which in ("then", "else"):
-        b = body(g, g.name(which))
-        y = step(b, x)
-        if which == "else" and x.rank == 2 and g.chance(0.2):
-            y = b.node("Transpose", [y])
-        if len(b.nodes) == 0:
-            raise Reject("an empty branch")
+        b, y = branch(g, x)
         branches.append(helper.make_graph(b.nodes, which, [], [info(y.name, F32)]))
+        g.domains |= b.domains
     condition = g.put(np.array(g.chance(0.5)), "constant" if g.chance(0.2) else "input")
     g.node("If", [condition], then_branch=branches[0], else_branch=branches[1])
 
@@ -192,7 +206,8 @@ def loop(g):
         limit = b.put(np.array(g.rng.randint(0, 3), np.int64))
         keep = b.node("Less", [index, limit])
     outputs = [info(keep.name, BOOL), info(y.name, F32)] + ([info(scanned.name, F32)] if scanned else [])
-    graph = helper.make_graph(b.nodes, "body", [info(index.name, I64, []), info(condition.name, BOOL, []), info(carried.name, F32)], outputs)
+    inputs = [info(index.name, I64, []), info(condition.name, BOOL, []), info(carried.name, F32)]
+    graph = helper.make_graph(b.nodes, "body", inputs, outputs)
     trips = g.put(np.array(g.rng.randint(1 if runs else 0, 4), np.int64))
     more = g.put(np.array(runs or not g.chance(0.1)), "constant") if g.chance(0.5) else None
     g.node("Loop", [trips, more, start], outputs=2 if scanned else 1, body=graph)
@@ -241,7 +256,8 @@ def sequence(g):
         nodes.append(g.proto("SequenceLength", [s], [y]))
     else:
         new = g.chance(0.5) or x.rank == 0
-        nodes.append(g.proto("ConcatFromSequence", [s], [y], axis=0 if x.rank == 0 else g.rng.randrange(x.rank), new_axis=1 if new else None))
+        at = 0 if x.rank == 0 else g.rng.randrange(x.rank)
+        nodes.append(g.proto("ConcatFromSequence", [s], [y], axis=at, new_axis=1 if new else None))
     g.group(nodes, [y])
 
 
@@ -290,37 +306,67 @@ def activation(g, x):
     return g.node("Sigmoid", [x]) if form == "sigmoid" else x
 
 
+def element_type(g):
+    """Of a block of layers: f32 but for some."""
+    return g.rng.choices((F32, F16, F64), (84, 12, 4))[0]
+
+
 def conv_block(g):
     """A convolution with what follows it: normalisation, a residual, an activation."""
-    x = neural.image(g, F32)
-    y = neural.conv(g, x, F32)
+    dtype = element_type(g)
+    x = neural.image(g, dtype)
+    y = neural.conv(g, x, dtype)
     if g.chance(0.5):
         y = neural.batch_normalization(g, y)
     if g.chance(0.4):
-        other = g.pick(F32, shape=y.shape, reuse=0.7)
+        other = g.pick(dtype, shape=y.shape, reuse=0.7)
         y = g.node("Add", [y, other] if g.chance(0.5) else [other, y])
     elif g.chance(0.3):
-        y = g.node(g.choice(("Mul", "Add")), [y, g.fresh(F32, (y.shape[1], *[1] * (y.rank - 2)), kind="constant")])
+        y = g.node(g.choice(("Mul", "Add")), [y, g.fresh(dtype, (y.shape[1], *[1] * (y.rank - 2)), kind="constant")])
     y = activation(g, y)
     if g.chance(0.4):
-        neural.conv(g, y, F32)
+        neural.conv(g, y, dtype)
     if g.chance(0.3):
-        g.node("Concat", [y, y if g.chance(0.3) else g.fresh(F32, (y.shape[0], g.choice((1, 3, 16)), *y.shape[2:]), kind="input")], axis=1)
+        other = y if g.chance(0.3) else g.fresh(dtype, (y.shape[0], g.choice((1, 3, 16)), *y.shape[2:]), kind="input")
+        g.node("Concat", [y, other], axis=1)
 
 
 def linear_block(g):
-    x = g.pick(F32, least=2, empty=0)
+    dtype = element_type(g)
+    x = g.pick(dtype, least=2, empty=0)
     n = g.extent()
-    w = g.fresh(F32, (x.shape[-1], n), -1, 1, kind="constant")
+    w = g.fresh(dtype, (x.shape[-1], n), -1, 1, kind="constant")
     y = g.node("MatMul", [x, w])
     if g.chance(0.7):
-        bias = g.fresh(F32, (n,), kind="constant")
+        bias = g.fresh(dtype, (n,), kind="constant")
         y = g.node("Add", [y, bias] if g.chance(0.6) else [bias, y])
     y = activation(g, y)
     if g.chance(0.4):
-        y = g.node("Add", [y, g.pick(F32, shape=y.shape, reuse=0.5)])
-    if g.chance(0.4):
+        y = g.node("Add", [y, g.pick(dtype, shape=y.shape, reuse=0.5)])
+    if g.chance(0.4) and dtype == F32:
         normalised(g, y)
+
+
+def large_block(g):
+    """Values of so many elements that threads share the work: maps, sums, products and movements of them."""
+    x = g.fresh(F32, g.choice(((64, 257), (3, 5000), (1, 8, 40, 41), (17, 33, 35), (20000,))), kind="input")
+    for _ in range(g.rng.randint(1, 4)):
+        form = g.choice(("unary", "binary", "reduce", "softmax", "transpose", "matmul", "concat"))
+        if form == "unary":
+            x = activation(g, x)
+        elif form == "binary":
+            x = g.node(g.choice(("Add", "Mul", "Sub")), [x, g.fresh(F32, elementwise.partner(g, x.shape), -1, 1)])
+        elif form == "reduce" and g.opset < 18 and x.rank > 1:
+            op = g.choice(("ReduceSum", "ReduceMean", "ReduceMax")) if g.opset < 13 else "ReduceMean"
+            g.node(op, [x], axes=[g.rng.randrange(x.rank)])
+        elif form == "softmax" and x.rank > 1:
+            x = g.node("Softmax", [x], axis=x.rank - 1)
+        elif form == "transpose" and x.rank > 1:
+            x = g.node("Transpose", [x], perm=[*range(x.rank - 2), x.rank - 1, x.rank - 2])
+        elif form == "matmul" and x.rank > 1 and x.shape[-1] < 300:
+            x = g.node("MatMul", [x, g.fresh(F32, (x.shape[-1], g.choice((16, 50, 64))), -0.2, 0.2, kind="constant")])
+        elif form == "concat":
+            x = g.node("Concat", [x, g.fresh(F32, (*x.shape[:-1], 7), kind="input")], axis=x.rank - 1)
 
 
 def normalised(g, x=None):
@@ -344,9 +390,12 @@ def normalised(g, x=None):
 def attention_block(g):
     batch, heads, q, k, d = g.extent(2), g.choice((1, 2, 3)), g.extent(8), g.extent(8), g.choice((1, 4, 8, 16))
     query, key, value = (g.pick(F32, shape=(batch, n, heads * d), reuse=0.3) for n in (q, k, k))
-    split = lambda v, n, perm: g.node("Transpose", [g.node("Reshape", [v, g.put(np.array([batch if g.chance(0.5) else 0, -1, heads, d]), "constant")])], perm=perm)
-    query, value = split(query, q, [0, 2, 1, 3]), split(value, k, [0, 2, 1, 3])
-    key = split(key, k, [0, 2, 3, 1])
+
+    def split(v, perm):
+        extents = g.put(np.array([batch if g.chance(0.5) else 0, -1, heads, d]), "constant")
+        return g.node("Transpose", [g.node("Reshape", [v, extents])], perm=perm)
+
+    query, value, key = split(query, [0, 2, 1, 3]), split(value, [0, 2, 1, 3]), split(key, [0, 2, 3, 1])
     scores = g.node("MatMul", [query, key])
     scale = g.put(np.array(g.choice((np.sqrt(d), 2.0)), np.float32), "constant")
     scores = g.node(g.choice(("Div", "Mul")), [scores, scale]) if g.chance(0.8) else scores
@@ -379,7 +428,8 @@ MS = "com.microsoft"
 
 def microsoft(g):
     form = g.choice(("Gelu", "FastGelu", "QuickGelu", "BiasGelu", "FusedMatMul", "SkipLayerNormalization", "QLinearAdd", "QLinearMul",
-                     "QLinearLeakyRelu", "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "FusedGemm", "FusedConv"))
+                     "QLinearLeakyRelu", "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "FusedGemm", "FusedConv",
+                     "SkipSimplifiedLayerNormalization", "MultiHeadAttention", "Trilu", "QGemm", "ExpandDims", "EmbedLayerNormalization"))
     if form in ("Gelu", "QuickGelu"):
         g.node(form, [g.pick(F32)], domain=MS, alpha=1.702 if form == "QuickGelu" else None)
     elif form in ("FastGelu", "BiasGelu"):
@@ -400,6 +450,36 @@ def microsoft(g):
         for v in (a, g.fresh(a.dtype, elementwise.partner(g, a.shape))):
             operands += [v, *scale_and_zero(g, a.dtype)]
         g.node(form, [*operands, *scale_and_zero(g, a.dtype, low=0.05, high=0.5)], domain=MS)
+    elif form == "SkipSimplifiedLayerNormalization":
+        shape = (g.extent(3), g.extent(8), g.extent())
+        last = [g.fresh(F32, shape[-1:]) for _ in range(g.rng.randint(1, 2))]
+        g.node(form, [g.pick(F32, shape=shape, reuse=0.4), g.fresh(F32, shape), *last], domain=MS, epsilon=1e-3)
+    elif form == "MultiHeadAttention":
+        batch, q, k, heads, d = g.extent(2), g.extent(7), g.extent(7), g.choice((1, 2, 3)), g.choice((2, 4, 8))
+        operands = [g.fresh(F32, (batch, n, heads * d), kind="input") for n in (q, k, k)]
+        operands.append(g.fresh(F32, (3 * heads * d,)) if g.chance(0.4) else None)
+        operands += [None, g.fresh(F32, (batch, heads, q, k)) if g.chance(0.4) else None]
+        g.node(form, operands, domain=MS, num_heads=heads, scale=g.choice((None, 0.5)))
+        g.fixed = True
+    elif form == "Trilu":
+        x = g.pick(F32, least=2)
+        g.node(form, [x, g.const(np.array(g.rng.randint(-2, 2), np.int64))], domain=MS, upper=g.choice((0, 1)))
+    elif form == "QGemm":
+        m, k, n = g.extent(), g.extent(), g.extent()
+        a, b = g.choice((0, 1)), g.choice((0, 1))
+        left = [g.fresh(U8, (k, m) if a else (m, k)), *scale_and_zero(g, U8)]
+        right = [g.fresh(I8, (n, k) if b else (k, n), kind="constant"), *scale_and_zero(g, I8)]
+        bias = g.fresh(I32, (n,), -500, 500) if g.chance(0.5) else None
+        result = scale_and_zero(g, U8, low=0.5, high=3) if g.chance(0.6) else ()
+        g.node(form, [*left, *right, bias, *result], domain=MS, transA=a, transB=b)
+    elif form == "ExpandDims":
+        x = g.pick(F32)
+        g.node(form, [x, g.const(np.array(g.rng.randint(0, x.rank), np.int32))], domain=MS)
+    elif form == "EmbedLayerNormalization":
+        batch, sequence, width = g.extent(3), g.extent(5), g.extent(17)
+        ids, segments = g.put(g.data(I32, (batch, sequence), 0, 8), "input"), g.put(g.data(I32, (batch, sequence), 0, 1), "input")
+        tables = [g.fresh(F32, (n, width), kind="constant") for n in (9, 7, 2)]
+        g.node(form, [ids, segments, *tables, g.fresh(F32, (width,)), g.fresh(F32, (width,))], outputs="o.", domain=MS, epsilon=1e-3)
     elif form == "QLinearLeakyRelu":
         a = g.pick(g.choice((U8, I8)))
         g.node(form, [a, *scale_and_zero(g, a.dtype), *scale_and_zero(g, a.dtype)], domain=MS, alpha=0.1)
@@ -417,7 +497,8 @@ def microsoft(g):
                activation=g.choice(("Relu", "Tanh", "Sigmoid")))
     else:
         x = neural.image(g, F32, least=2, most=2)
-        g.node(form, [x, g.fresh(F32, (g.extent(5), x.shape[1], 1, 1), kind="constant")], domain=MS, activation=g.choice(("Relu", "Tanh", "Sigmoid")))
+        w = g.fresh(F32, (g.extent(5), x.shape[1], 1, 1), kind="constant")
+        g.node(form, [x, w], domain=MS, activation=g.choice(("Relu", "Tanh", "Sigmoid")))
 
 
 RULES = [
@@ -425,6 +506,7 @@ RULES = [
     ("quantised layer", 12, 10, quantised_layer), ("QLinearConv", 3, 10, qlinear_conv), ("QLinearMatMul", 3, 10, qlinear_mat_mul),
     ("MatMulInteger", 3, 10, mat_mul_integer), ("ConvInteger", 2, 10, conv_integer), ("If", 3, 9, if_), ("Loop", 3, 11, loop),
     ("Scan", 2, 9, scan), ("SequenceAt", 2, 11, sequence), ("SplitToSequence", 1, 11, split_to_sequence), ("Optional", 1, 15, optional),
-    ("convolution block", 14, 7, conv_block), ("linear block", 10, 9, linear_block), ("layer normalisation", 3, 9, normalised),
-    ("attention block", 5, 7, attention_block), ("shape arithmetic", 3, 7, shape_arithmetic), ("com.microsoft", 6, 13, microsoft),
+    ("convolution block", 14, 7, conv_block), ("linear block", 10, 9, linear_block), ("large block", 4, 7, large_block),
+    ("layer normalisation", 3, 9, normalised),
+    ("attention block", 5, 7, attention_block), ("shape arithmetic", 3, 7, shape_arithmetic), ("com.microsoft", 8, 13, microsoft),
 ]
