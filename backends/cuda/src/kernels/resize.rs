@@ -98,7 +98,7 @@ fn taps(e: &mut Entry, r: &Resize, c: Reg, (from, to): (&Dim, &Dim), scale: Opti
     let shifted = b.add(D, at, 0.5f64);
     let centre = b.op(Op::Div(D), &[shifted.into(), scale.into()]);
     let half = b.add(D, centre, -0.5f64);
-    let unless = |b: &mut crate::ptx::Builder, v: Reg, c: crate::ptx::Cmp| {
+    let unless = |b: &mut crate::ptx::Builder, v: Reg, c: crate::ptx::Cmp, extent: Reg| {
         let p = b.setp(c, D, extent, 1.0f64);
         b.selp(D, v, 0.0f64, p)
     };
@@ -111,12 +111,12 @@ fn taps(e: &mut Entry, r: &Resize, c: Reg, (from, to): (&Dim, &Dim), scale: Opti
             let offset = b.mul(D, middle, rest);
             b.add(D, offset, half)
         }
-        Coordinate::PytorchHalfPixel => unless(b, half, crate::ptx::Cmp::Gt),
+        Coordinate::PytorchHalfPixel => unless(b, half, crate::ptx::Cmp::Gt, new),
         Coordinate::AlignCorners => {
             let product = b.mul(D, at, last);
             let below = b.add(D, extent, -1.0f64);
             let v = b.op(Op::Div(D), &[product.into(), below.into()]);
-            unless(b, v, crate::ptx::Cmp::Ne)
+            unless(b, v, crate::ptx::Cmp::Ne, extent)
         }
         Coordinate::TfHalfPixelForNn => centre,
         Coordinate::Asymmetric | Coordinate::CropAndResize => b.op(Op::Div(D), &[at.into(), scale.into()]),

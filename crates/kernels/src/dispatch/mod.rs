@@ -186,7 +186,7 @@ pub fn supports(kernel: &Kernel, epilogue: Option<&Expr>, inputs: &[Option<Form>
                 Kernel::Reduce(r) => r.is_plain() && rows::is_pooling(r) && blocked(0) && result == Layout::RowMajor,
                 Kernel::Concat { axis: 1 } => (0..inputs.len()).all(blocked) && result == Layout::Nchw16c,
                 Kernel::Slice(_) => blocked(0) && result == Layout::Nchw16c,
-                Kernel::Resize(r) => blocked(0) && result == Layout::Nchw16c && resample::supports(r),
+                Kernel::Resize(r) => blocked(0) && result == Layout::Nchw16c && resample::supports_blocks(r),
                 _ => false,
             };
     }

@@ -431,9 +431,9 @@ fn values_out_of_range_are_errors() {
 
 #[test]
 fn resampling_in_both_layouts() {
-    let spec = |mode, coordinate| Resize {
+    let spec = |mode, coordinate, scales| Resize {
         axes: vec![2, 3],
-        scales: None,
+        scales,
         mode,
         coordinate,
         antialias: false,
@@ -444,15 +444,51 @@ fn resampling_in_both_layouts() {
     let modes = [
         (ResizeMode::Linear, Coordinate::HalfPixel),
         (ResizeMode::Linear, Coordinate::AlignCorners),
+        (ResizeMode::Linear, Coordinate::PytorchHalfPixel),
+        (ResizeMode::Linear, Coordinate::HalfPixelSymmetric),
         (ResizeMode::Nearest(Nearest::Floor), Coordinate::Asymmetric),
         (ResizeMode::Nearest(Nearest::RoundPreferFloor), Coordinate::HalfPixel),
     ];
     for (mode, coordinate) in modes {
-        let k = Kernel::Resize(spec(mode, coordinate));
-        for out in [[1, 20, 8, 12], [1, 20, 3, 5]] {
+        // Scales that make no whole extents enter the formulas as they are.
+        let cases = [
+            (None, [1, 20, 8, 12]),
+            (None, [1, 20, 3, 5]),
+            (Some(vec![0.6, 0.75]), [1, 20, 2, 4]),
+            (Some(vec![0.3, 0.5]), [1, 20, 1, 3]),
+        ];
+        for (scales, out) in cases {
+            let k = Kernel::Resize(spec(mode, coordinate, scales));
             agrees(&k, None, &[rows(1, &[1, 20, 4, 6])], (F32, &out, Layout::RowMajor), 1e-5);
             let x = Some(Stored::blocks(random(1, &[1, 20, 4, 6])));
             agrees(&k, None, &[x], (F32, &out, Layout::Nchw16c), 1e-5);
+        }
+    }
+}
+
+#[test]
+fn resampling_of_any_axes() {
+    let cases: [(&[usize], &[usize], &[usize]); 6] = [
+        (&[1, 2, 3, 4, 5], &[2, 3, 4], &[1, 2, 5, 8, 3]),
+        (&[2, 3, 4, 4], &[0, 1, 2], &[3, 5, 2, 4]),
+        (&[3, 4, 5], &[0], &[7, 4, 5]),
+        (&[4, 5], &[0, 1], &[6, 3]),
+        (&[5], &[0], &[9]),
+        (&[3, 1, 2, 2], &[0], &[3, 1, 2, 2]),
+    ];
+    for (shape, axes, out) in cases {
+        for mode in [ResizeMode::Linear, ResizeMode::Nearest(Nearest::Floor)] {
+            let k = Kernel::Resize(Resize {
+                axes: axes.to_vec(),
+                scales: (shape == out).then(|| vec![1.3]),
+                mode,
+                coordinate: Coordinate::Asymmetric,
+                antialias: false,
+                exclude_outside: false,
+                roi: vec![],
+                extrapolation: 0.0,
+            });
+            agrees(&k, None, &[rows(1, shape)], (F32, out, Layout::RowMajor), 1e-5);
         }
     }
 }

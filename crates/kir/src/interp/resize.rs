@@ -86,7 +86,7 @@ fn taps(r: &Resize, i: usize, from: usize, to: usize, scale: f64, roi: [f64; 2])
     let at = match r.coordinate {
         Coordinate::HalfPixel => half,
         Coordinate::HalfPixelSymmetric => from as f64 / 2.0 * (1.0 - to as f64 / extent) + half,
-        Coordinate::PytorchHalfPixel if extent > 1.0 => half,
+        Coordinate::PytorchHalfPixel if to > 1 => half,
         Coordinate::AlignCorners if extent != 1.0 => x * last / (extent - 1.0),
         Coordinate::PytorchHalfPixel | Coordinate::AlignCorners => 0.0,
         Coordinate::Asymmetric => x / scale,

@@ -48,16 +48,22 @@ fn resamplings() {
         Coordinate::Asymmetric,
         Coordinate::TfHalfPixelForNn,
     ];
-    let cases: [(&[usize], &[usize]); 4] =
-        [(&[1, 2, 3, 4], &[1, 2, 6, 8]), (&[1, 1, 7, 5], &[1, 1, 3, 9]), (&[2, 4], &[2, 1]), (&[1, 1, 1], &[1, 1, 3])];
+    type Case = (&'static [usize], &'static [usize], Option<&'static [f32]>);
+    let cases: [Case; 5] = [
+        (&[1, 2, 3, 4], &[1, 2, 6, 8], None),
+        (&[1, 1, 7, 5], &[1, 1, 3, 9], None),
+        (&[2, 4], &[2, 1], None),
+        (&[1, 1, 1], &[1, 1, 3], None),
+        (&[1, 1, 4, 6], &[1, 1, 1, 3], Some(&[0.3, 0.6])),
+    ];
     for mode in modes {
         for coordinate in coordinates {
-            for (shape, out) in cases {
+            for (shape, out, scales) in cases {
                 let axes: Vec<usize> = (shape.len().min(2)..shape.len().max(3)).filter(|a| *a < shape.len()).collect();
                 let axes = if axes.is_empty() { vec![1] } else { axes };
                 let kernel = Kernel::Resize(Resize {
                     axes,
-                    scales: None,
+                    scales: scales.map(<[f32]>::to_vec),
                     mode,
                     coordinate,
                     antialias: false,

@@ -49,7 +49,7 @@ impl Axis {
             Coordinate::HalfPixel => half,
             Coordinate::TfHalfPixelForNn => (y + 0.5) / self.scale,
             Coordinate::HalfPixelSymmetric => n / 2.0 * (1.0 - self.to as f64 / resized) + half,
-            Coordinate::PytorchHalfPixel if resized <= 1.0 => 0.0,
+            Coordinate::PytorchHalfPixel if self.to <= 1 => 0.0,
             Coordinate::PytorchHalfPixel => half,
             Coordinate::AlignCorners if resized == 1.0 => 0.0,
             Coordinate::AlignCorners => y * (n - 1.0) / (resized - 1.0),
