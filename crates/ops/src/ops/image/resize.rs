@@ -108,11 +108,16 @@ pub const OP: OpDef = OpDef {
 };
 
 /// Makes operands `X, scales` of opset 10 those of opset 11, with the semantics they had.
+///
+/// Opset 10 does not say which element is nearest. As in onnxruntime, and in the test of that version, it is the one below
+/// where an image grows and the one above where it shrinks; scales that do both, or that only a run knows, take the one below.
 pub(super) fn from_scales(cx: &mut UpgradeCx<'_>) -> Result<(), OpError> {
     if cx.inputs.len() == 2 {
+        let scales = cx.inputs[1].and_then(|v| elements::<f32>(cx.graph.constant(v)?.view()).ok());
+        let shrinks = scales.is_some_and(|s| s.iter().all(|s| *s <= 1.0) && s.iter().any(|s| *s < 1.0));
         cx.inputs.insert(1, None);
         cx.attrs.set("coordinate_transformation_mode", "asymmetric");
-        cx.attrs.set("nearest_mode", "floor");
+        cx.attrs.set("nearest_mode", if shrinks { "ceil" } else { "floor" });
     }
     Ok(())
 }
