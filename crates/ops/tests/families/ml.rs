@@ -19,7 +19,7 @@ fn strs(v: &[&str]) -> Attr {
 fn columns() {
     let x = f(&[2, 2], &[3., -4., 0., 0.]);
     close("Normalizer", &ml("Normalizer", &[("norm", Attr::from("L2"))], x.clone()).unwrap(), &[0.6, -0.8, 0., 0.]);
-    close("Normalizer", &ml("Normalizer", &[], x.clone()).unwrap(), &[0.75, -1., 0., 0.]);
+    close("Normalizer", &ml("Normalizer", &[], x.clone()).unwrap(), &[1., -4. / 3., 0., 0.]);
     let list = [("offset", Attr::Floats(vec![1., 0.])), ("scale", Attr::Floats(vec![2.]))];
     close("Scaler", &ml("Scaler", &list, x.clone()).unwrap(), &[4., -8., -2., 0.]);
     close("Binarizer", &ml("Binarizer", &[], x.clone()).unwrap(), &[1., 0., 0., 0.]);

@@ -1,4 +1,4 @@
-//! Normalizer: each row divided by its largest magnitude, by the sum of its magnitudes, or by its length.
+//! Normalizer: each row divided by its largest element, by the sum of its magnitudes, or by its length.
 
 use super::binarizer::NUMBERS;
 use crate::floats::{narrow, widen};
@@ -24,9 +24,10 @@ pub const OP: OpDef = OpDef {
         let columns = x.shape().last().copied().unwrap_or(1).max(1);
         let mut v = widen(x)?;
         for row in v.chunks_mut(columns) {
-            // Rows of zeros stay.
-            let by = norm(row).max(1e-30);
-            row.iter_mut().for_each(|v| *v /= by);
+            let by = norm(row);
+            if by != 0.0 {
+                row.iter_mut().for_each(|v| *v /= by);
+            }
         }
         Ok(vec![narrow(DType::F32, x.shape(), v)?])
     }),
@@ -35,7 +36,7 @@ pub const OP: OpDef = OpDef {
 
 fn norm(name: &str) -> Result<fn(&[f64]) -> f64, OpError> {
     Ok(match name {
-        "MAX" => |row| row.iter().fold(0.0, |a, v| a.max(v.abs())),
+        "MAX" => |row| row.iter().copied().fold(f64::NEG_INFINITY, f64::max),
         "L1" => |row| row.iter().map(|v| v.abs()).sum(),
         "L2" => |row| row.iter().map(|v| v * v).sum::<f64>().sqrt(),
         other => return Err(OpError::attribute(format!("norm is {other:?}, not MAX, L1 or L2"))),
