@@ -18,12 +18,19 @@ pub(super) fn value(x: f64) -> f64 {
 }
 
 /// log(1 + exp(x)).
+///
+/// What is lost when 1 + u is rounded, u = exp(-|x|), is added again to the first order: log(1 + u) = log(w) + (u - (w - 1)) / w
+/// with w = 1 + u rounded. Without it every result below half an epsilon would be 0.
 pub(super) fn formula(b: &mut ExprBuilder, x: Reg) -> Reg {
-    let y = b.unary(UnOp::Abs, x);
-    let y = b.unary(UnOp::Neg, y);
-    let y = b.unary(UnOp::Exp, y);
-    let y = b.binary_const(BinOp::Add, y, 1.0);
-    let y = b.unary(UnOp::Log, y);
+    let u = b.unary(UnOp::Abs, x);
+    let u = b.unary(UnOp::Neg, u);
+    let u = b.unary(UnOp::Exp, u);
+    let w = b.binary_const(BinOp::Add, u, 1.0);
+    let log = b.unary(UnOp::Log, w);
+    let kept = b.binary_const(BinOp::Sub, w, 1.0);
+    let lost = b.binary(BinOp::Sub, u, kept);
+    let lost = b.binary(BinOp::Div, lost, w);
+    let log = b.binary(BinOp::Add, log, lost);
     let x = b.binary_const(BinOp::Max, x, 0.0);
-    b.binary(BinOp::Add, x, y)
+    b.binary(BinOp::Add, x, log)
 }
