@@ -21,7 +21,8 @@ const BLOCK: usize = 512;
 /// Whether a program is within what blocks compute.
 pub(super) fn supports(e: &Expr) -> bool {
     let known = |t: DType| matches!(t, DType::F32 | DType::Bool);
-    (0..e.insts().len()).all(|r| known(e.type_of(r as Reg)))
+    // Operands too: those that no instruction reads are opened all the same.
+    e.args().iter().all(|t| known(*t)) && (0..e.insts().len()).all(|r| known(e.type_of(r as Reg)))
 }
 
 /// As [`supports`], with integers of up to 32 bits among the types.
