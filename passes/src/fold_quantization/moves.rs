@@ -43,9 +43,15 @@ fn operands(
     for (i, v) in codes.iter().enumerate() {
         inputs[i] = Some(*v);
     }
-    if let Kernel::Pad(pad) = k
-        && pad.mode == PadMode::Constant
-    {
+    let Kernel::Pad(pad) = k else { return Some(inputs) };
+    if row(&g.node(id).op).is_some_and(|r| r.input(2).is_none()) {
+        // CenterCropPad pads with zeros, which are codes of zero only where the zero point is.
+        return (p.zero == 0).then_some(inputs);
+    }
+    if pad.mode != PadMode::Constant {
+        // Nobody asks for the number outside, which is no code.
+        inputs.iter_mut().skip(2).take(1).for_each(|v| *v = None);
+    } else {
         let number = match inputs.get(2).copied().flatten() {
             Some(v) => scalar(g, v)? as f32,
             None => 0.0,
