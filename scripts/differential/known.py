@@ -123,6 +123,9 @@ KNOWN = (
           "onnxruntime has f32 alone; the reference evaluator takes one axis where opsets before 13 flatten"),
     Known("StringNormalizer", lambda node, opset, operands: bool(np.any(operands[0] == "")),
           "onnxruntime needs a locale of the system; the reference evaluator drops empty strings, which are no stopwords"),
+    Known("LinearRegressor", lambda node, opset, operands: len(attribute(node, "coefficients"))
+          != attribute(node, "targets", 1) * operands[0].shape[-1],
+          "coefficients for another number of features: onnxruntime reads some of them, planc refuses them"),
     Known("LinearRegressor", lambda node, opset, operands: attribute(node, "targets", 1) == 1
           and attribute(node, "post_transform", b"NONE") != b"NONE",
           "one target: onnxruntime transforms nothing, or makes a softmax over one score other than 1"),
