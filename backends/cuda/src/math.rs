@@ -1,13 +1,13 @@
 //! Elementary functions of f32.
 //!
-//! The frequent ones are f32 polynomials, fitted for planc's CPU kernels (range reduction after Cody and Waite, "Software
-//! Manual for the Elementary Functions"); no approximate instruction is used, so every device gives the same bits. The rare
-//! ones ([`wide`], [`pow`], [`remainder`]) are computed in f64, by series that are short because arguments are reduced
-//! first, and rounded once. NaN in, NaN out.
+//! The frequent ones are the f32 polynomials of [`planc_kir::approx`], as on processors; no approximate instruction is used, so
+//! every device gives the same bits. The rare ones ([`wide`], [`pow`], [`remainder`]) are computed in f64, by series that are
+//! short because arguments are reduced first, and rounded once. NaN in, NaN out.
 #![allow(clippy::excessive_precision, reason = "coefficients as fitted; the compiler rounds them")]
 
 use crate::ptx::{Builder, Class, Cmp, Int2, Op, Operand, Reg, Round, Ty};
 use planc_kir::UnOp;
+use planc_kir::approx::{self, LN2_HI, LN2_LO};
 use std::f64::consts::{FRAC_2_PI, FRAC_PI_2, LN_2, LOG2_E};
 
 const F: Ty = Ty::F32;
@@ -44,9 +44,6 @@ fn copysign(b: &mut Builder, t: Ty, magnitude: Reg, sign: Reg) -> Reg {
     b.op(Op::Copysign(t), &[sign.into(), magnitude.into()])
 }
 
-const LN2_HI: f32 = 0.693_359_4;
-const LN2_LO: f32 = -2.121_944_4e-4;
-
 /// `e^x`; overflows to infinity, underflows gradually to zero.
 pub(crate) fn exp(b: &mut Builder, x: Reg) -> Reg {
     let x = b.op(Op::MaxNan, &[x.into(), (-104.0f32).into()]);
@@ -56,7 +53,7 @@ pub(crate) fn exp(b: &mut Builder, x: Reg) -> Reg {
     let n = b.cvt(Ty::S32, F, Some(Round::Rzi), nf);
     let r = b.mad(F, nf, -LN2_HI, x);
     let r = b.mad(F, nf, -LN2_LO, r);
-    let p = poly(b, r, &[0.5, 0.166_665_73, 0.041_666_86, 0.008_363_740_5, 0.001_390_153]);
+    let p = poly(b, r, &approx::EXP);
     let square = b.mul(F, r, r);
     let y = b.mad(F, square, p, r);
     let y = b.add(F, y, 1.0f32);
@@ -89,21 +86,7 @@ pub(crate) fn log(b: &mut Builder, x: Reg) -> Reg {
     let extra = b.selp(F, 23.0f32, 0.0f32, tiny);
     let kf = b.sub(F, kf, extra);
     let f = b.sub(F, m, 1.0f32);
-    let p = poly(
-        b,
-        f,
-        &[
-            0.333_333_32,
-            -0.249_999_94,
-            0.200_007_15,
-            -0.166_680_57,
-            0.142_493_22,
-            -0.124_201_476,
-            0.116_770_11,
-            -0.115_145_715,
-            0.070_375_93,
-        ],
-    );
+    let p = poly(b, f, &approx::LOG);
     let f2 = b.mul(F, f, f);
     let f3 = b.mul(F, f2, f);
     let tail = b.mul(F, f3, p);
@@ -123,7 +106,7 @@ pub(crate) fn log(b: &mut Builder, x: Reg) -> Reg {
 pub(crate) fn tanh(b: &mut Builder, x: Reg) -> Reg {
     let a = op1(b, Op::Abs(F), x);
     let z = b.mul(F, x, x);
-    let p = poly(b, z, &[-0.333_333_34, 0.133_333_01, -0.053_958_602, 0.021_763_618, -0.008_326_749, 0.002_273_441_4]);
+    let p = poly(b, z, &approx::TANH);
     let cube = b.mul(F, z, x);
     let small = b.mad(F, cube, p, x);
     let twice = b.add(F, a, a);
@@ -149,37 +132,10 @@ pub(crate) fn sigmoid(b: &mut Builder, x: Reg) -> Reg {
 pub(crate) fn erf(b: &mut Builder, x: Reg) -> Reg {
     let a = op1(b, Op::Abs(F), x);
     let z = b.mul(F, a, a);
-    let p = poly(
-        b,
-        z,
-        &[
-            std::f32::consts::FRAC_2_SQRT_PI,
-            -0.376_126_26,
-            0.112_835_854,
-            -0.026_853_813,
-            0.005_188_327_7,
-            -8.010_193e-4,
-            7.853_858e-5,
-        ],
-    );
+    let p = poly(b, z, &approx::ERF);
     let small = b.mul(F, a, p);
     let bounded = b.op(Op::MinNan, &[a.into(), 4.1f32.into()]);
-    let q = poly(
-        b,
-        bounded,
-        &[
-            4.003_285_2e-4,
-            -1.130_605_7,
-            -0.631_082_2,
-            -0.110_919_86,
-            0.027_011_722,
-            -0.005_028_193_7,
-            6.759_108_3e-4,
-            -6.062_841_7e-5,
-            3.162_667e-6,
-            -6.928_969e-8,
-        ],
-    );
+    let q = poly(b, bounded, &approx::LOG_ERFC);
     let tail = exp(b, q);
     let big = b.sub(F, 1.0f32, tail);
     let is_small = b.setp(Cmp::Lt, F, a, 1.0f32);

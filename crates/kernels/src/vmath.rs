@@ -1,14 +1,13 @@
 //! Elementary functions on vectors, and kernels that apply one to a slice.
 //!
 //! Errors, checked against f64 on every tier: `exp` 2e-7 relative, `log`, `tanh`, `sigmoid`, `erf` 4e-7 relative (where
-//! the result is a normal number), `gelu` and relatives 4e-7 of `max(|y|, small)`. NaN in, NaN out. Polynomials are
-//! minimax fits (Lawson's iteration) made for this file; range reduction is that of Cody and Waite, "Software Manual for
-//! the Elementary Functions".
-#![allow(clippy::excessive_precision, reason = "coefficients as fitted; the compiler rounds them")]
+//! the result is a normal number), `gelu` and relatives 4e-7 of `max(|y|, small)`. NaN in, NaN out. Polynomials and
+//! range reduction are those of [`planc_kir::approx`].
 
 use crate::epilogue::Activation;
 use crate::isa::{Isa, Kernel, Simd};
 use crate::par::{Parallel, Shared, ranges};
+use planc_kir::approx::{self, LN2_HI, LN2_LO};
 
 /// `y[i] = f(x[i])` for `i < len`, a partial vector last. `x` and `y` must be valid for `len` elements, and equal or
 /// disjoint; to be used within `unsafe`.
@@ -107,8 +106,6 @@ pub(crate) fn poly<S: Simd, const N: usize>(s: S, x: S::V, c: [f32; N]) -> S::V 
 
 /// Adding and subtracting this rounds to an integer.
 const ROUNDER: f32 = 12_582_912.0;
-const LN2_HI: f32 = 0.693_359_4;
-const LN2_LO: f32 = -2.121_944_4e-4;
 
 /// Where `e^x` is the smallest normal number.
 const LOWEST: f32 = -87.336_5;
@@ -127,7 +124,7 @@ fn exp_within<S: Simd>(s: S, x: S::V) -> S::V {
     let n = s.sub(s.fma(x, s.splat(std::f32::consts::LOG2_E), s.splat(ROUNDER)), s.splat(ROUNDER));
     let r = s.fma(n, s.splat(-LN2_HI), x);
     let r = s.fma(n, s.splat(-LN2_LO), r);
-    let p = poly(s, r, [0.5, 0.166_665_73, 0.041_666_86, 0.008_363_740_5, 0.001_390_153]);
+    let p = poly(s, r, approx::EXP);
     s.scale(s.add(s.fma(s.mul(r, r), p, r), s.splat(1.0)), n)
 }
 
@@ -142,21 +139,7 @@ pub(crate) fn log<S: Simd>(s: S, x: S::V) -> S::V {
     let m = s.of_bits(s.isub(bits, s.ishl::<23>(k)));
     let kf = s.sub(s.to_float(k), s.select(tiny, s.splat(23.0), s.zero()));
     let f = s.sub(m, s.splat(1.0));
-    let p = poly(
-        s,
-        f,
-        [
-            0.333_333_32,
-            -0.249_999_94,
-            0.200_007_15,
-            -0.166_680_57,
-            0.142_493_22,
-            -0.124_201_476,
-            0.116_770_11,
-            -0.115_145_715,
-            0.070_375_93,
-        ],
-    );
+    let p = poly(s, f, approx::LOG);
     let f2 = s.mul(f, f);
     let tail = s.fma(kf, s.splat(LN2_LO), s.mul(s.mul(f2, f), p));
     let y = s.fma(kf, s.splat(LN2_HI), s.add(f, s.fma(f2, s.splat(-0.5), tail)));
@@ -180,7 +163,7 @@ pub(crate) fn log1p<S: Simd>(s: S, x: S::V) -> S::V {
 pub(crate) fn tanh<S: Simd>(s: S, x: S::V) -> S::V {
     let a = s.abs(x);
     let z = s.mul(x, x);
-    let p = poly(s, z, [-0.333_333_34, 0.133_333_01, -0.053_958_602, 0.021_763_618, -0.008_326_749, 0.002_273_441_4]);
+    let p = poly(s, z, approx::TANH);
     let small = s.fma(s.mul(z, x), p, x);
     let e = exp_within(s, s.min(s.splat(89.0), s.add(a, a)));
     let big = s.sub(s.splat(1.0), s.div(s.splat(2.0), s.add(e, s.splat(1.0))));
@@ -201,36 +184,9 @@ pub(crate) fn sigmoid<S: Simd>(s: S, x: S::V) -> S::V {
 fn erf_parts<S: Simd>(s: S, t: S::V) -> (S::V, S::V) {
     let a = s.abs(t);
     let z = s.mul(a, a);
-    let p = poly(
-        s,
-        z,
-        [
-            std::f32::consts::FRAC_2_SQRT_PI,
-            -0.376_126_26,
-            0.112_835_854,
-            -0.026_853_813,
-            0.005_188_327_7,
-            -8.010_193e-4,
-            7.853_858e-5,
-        ],
-    );
+    let p = poly(s, z, approx::ERF);
     let b = s.min(s.splat(4.1), a);
-    let q = poly(
-        s,
-        b,
-        [
-            4.003_285_2e-4,
-            -1.130_605_7,
-            -0.631_082_2,
-            -0.110_919_86,
-            0.027_011_722,
-            -0.005_028_193_7,
-            6.759_108_3e-4,
-            -6.062_841_7e-5,
-            3.162_667e-6,
-            -6.928_969e-8,
-        ],
-    );
+    let q = poly(s, b, approx::LOG_ERFC);
     let tail = s.select(s.lt(s.splat(4.1), a), s.zero(), exp_within(s, q));
     (s.mul(a, p), tail)
 }

@@ -6,6 +6,7 @@
 //! Deliberately absent: operator names, layouts, devices.
 
 mod cost;
+pub mod approx;
 mod expr;
 mod expr_text;
 pub mod interp;

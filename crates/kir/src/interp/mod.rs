@@ -12,7 +12,7 @@ mod product;
 mod reduce;
 mod resize;
 mod rnn;
-mod scalar;
+pub(crate) mod scalar;
 mod window;
 
 pub use scalar::{Scalar, eval_expr, round_float};

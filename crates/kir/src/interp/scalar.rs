@@ -244,7 +244,7 @@ pub(super) fn sigmoid(x: f64) -> f64 {
 }
 
 /// The error function (Abramowitz and Stegun 7.1.6 below 3, the continued fraction 7.1.14 above).
-fn erf(x: f64) -> f64 {
+pub(crate) fn erf(x: f64) -> f64 {
     let a = x.abs();
     if x.is_nan() || a > 6.0 {
         return if x.is_nan() { x } else { x.signum() };
