@@ -292,7 +292,9 @@ pub fn compile(path: &Path, options: &Options, progress: &Progress) -> Result<Bu
     let started = Instant::now();
     let (lowered, code, device) = match options.device() {
         Some(arch) => {
-            let options = planc_cuda::Options { arch, no_fallback: options.no_fallback, fallback: planc_cpu::supports };
+            let fallback =
+                if options.no_fallback { planc_cuda::Fallback::Refused } else { planc_cuda::Fallback::Allowed };
+            let options = planc_cuda::Options { arch, fallback, host: planc_cpu::supports };
             let compiled = planc_cuda::compile(&model.graph, &options)?;
             (compiled.lowered, vec![], compiled.sections)
         }

@@ -13,7 +13,7 @@ mod select;
 use codegen::{Functions, Target};
 pub use convolution::Algorithm;
 use planc_ir::Graph;
-use planc_lower::{Lowered, lower};
+use planc_lower::{Fallback, Lowered, lower};
 use planc_ops::NodeError;
 use planc_plan::container::TargetId;
 pub use select::supports;
@@ -64,6 +64,6 @@ pub fn compile(graph: &Graph, options: &Options) -> Result<Compiled, Vec<NodeErr
         measured: options.measured.clone(),
         chosen: BTreeMap::new(),
     };
-    let lowered = lower(graph, &mut selector)?;
+    let lowered = lower(graph, &mut selector, Fallback::Allowed)?;
     Ok(Compiled { lowered, code: selector.functions.sections(), chosen: selector.chosen })
 }

@@ -13,11 +13,11 @@ mod select;
 
 use planc_ir::Graph;
 use planc_kir::{Expr, Kernel};
+pub use planc_lower::Fallback;
 use planc_lower::{Lowered, lower};
 use planc_ops::NodeError;
 use planc_plan::container::PtxArch;
 use planc_plan::launch;
-use planc_plan::program::Action;
 use planc_tensor::{DType, Layout};
 pub use select::supports;
 
@@ -25,17 +25,17 @@ pub use select::supports;
 pub type Form = (DType, Layout);
 
 /// Whether the host has a kernel for operands (an epilogue's sides last) and results of these forms.
-pub type Fallback = fn(&Kernel, Option<&Expr>, &[Option<Form>], &[Option<Form>]) -> bool;
+pub type Host = fn(&Kernel, Option<&Expr>, &[Option<Form>], &[Option<Form>]) -> bool;
 
 /// What a caller chooses.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// Architecture to generate for; newer ones run it too.
     pub arch: PtxArch,
-    /// Refuse what does not run on the device.
-    pub no_fallback: bool,
-    /// What the host has kernels for.
+    /// Whether steps may run on the host.
     pub fallback: Fallback,
+    /// What the host has kernels for.
+    pub host: Host,
 }
 
 /// A compiled graph: the sections of a plan.
@@ -52,31 +52,8 @@ pub struct Compiled {
 /// # Errors
 /// Every node that cannot be compiled, or, without fallbacks, does not run on the device.
 pub fn compile(graph: &Graph, options: &Options) -> Result<Compiled, Vec<NodeError>> {
-    let mut selector = select::Selector::new(options.arch, options.no_fallback, options.fallback);
-    let lowered = lower(graph, &mut selector)?;
-    if options.no_fallback {
-        let steps = lowered.manifest.programs.iter().flat_map(|p| &p.steps);
-        let references = steps.filter_map(|s| match &s.action {
-            Action::Kernel { kernel: Kernel::Reference(r), .. } => Some((s.name.clone(), r.name.clone())),
-            _ => None,
-        });
-        let reason = |node: &str| {
-            let decision = lowered.decisions.iter().find(|d| d.node == node);
-            decision.map_or(String::new(), |d| d.reason.clone())
-        };
-        let errors: Vec<NodeError> = references
-            .map(|(node, op)| NodeError {
-                error: planc_ops::OpError::unsupported(format!("does not run on the device: {}", reason(&node))),
-                node,
-                op,
-                opset: 0,
-                operands: vec![],
-            })
-            .collect();
-        if !errors.is_empty() {
-            return Err(errors);
-        }
-    }
+    let mut selector = select::Selector::new(options.arch, options.host);
+    let lowered = lower(graph, &mut selector, options.fallback)?;
     let steps = std::mem::take(&mut selector.steps);
     let module = ptx::Module { arch: options.arch, kernels: selector.into_kernels() };
     let text = module.text().map_err(|e| {

@@ -4,7 +4,7 @@
 
 use crate::kernels::{self, Generated, Request, Value};
 use crate::ptx;
-use crate::{Fallback, Form};
+use crate::{Form, Host};
 use planc_ir::{NodeId, ValueId};
 use planc_kir::{Expr, Kernel};
 use planc_lower::{Builder, Chosen, Compiler, Select};
@@ -25,16 +25,15 @@ pub fn supports(kernel: &Kernel, epilogue: Option<&Expr>, inputs: &[Option<Form>
 /// The module under construction, and the choices.
 pub(crate) struct Selector {
     arch: PtxArch,
-    no_fallback: bool,
-    fallback: Fallback,
+    host: Host,
     pub(crate) steps: Vec<DeviceStep>,
     /// Kernels without their names, which are a stem and their position.
     kernels: Vec<(String, ptx::Kernel)>,
 }
 
 impl Selector {
-    pub(crate) fn new(arch: PtxArch, no_fallback: bool, fallback: Fallback) -> Selector {
-        Selector { arch, no_fallback, fallback, steps: vec![], kernels: vec![] }
+    pub(crate) fn new(arch: PtxArch, host: Host) -> Selector {
+        Selector { arch, host, steps: vec![], kernels: vec![] }
     }
 
     /// The kernels under their names.
@@ -106,11 +105,8 @@ impl Select for Selector {
                 c.decide(b, id, &choice, "there is a generator for it");
                 Some(n)
             }
-            Err(reason) if self.no_fallback => {
-                return Err(OpError::unsupported(format!("{} does not run on the device: {reason}", kernel.name())));
-            }
-            Err(reason) if (self.fallback)(&kernel, epilogue.as_ref(), &inputs, &outputs) => {
-                c.decide(b, id, "host", &reason);
+            Err(reason) if (self.host)(&kernel, epilogue.as_ref(), &inputs, &outputs) => {
+                c.fall_back(b, id, "host", &reason)?;
                 None
             }
             Err(reason) => return Ok(Chosen::Reference(reason)),
@@ -123,7 +119,7 @@ impl Select for Selector {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Options, compile};
+    use crate::{Fallback, Options, compile};
     use planc_plan::launch::Module;
 
     const ARCH: PtxArch = PtxArch::sm(80);
@@ -135,8 +131,23 @@ mod tests {
     }
 
     #[test]
+    fn all_that_falls_back_is_refused_together() {
+        let text = "graph @g (format 1, opset 17) {\n  in %x: f32[2,8]\n  %a: f64[2,8] = Cast(%x) {to=11}\n  \
+                    %b: f64[2,8] = Sin(%a)\n  %c: f64[2,8] = Tan(%b)\n  %n: i64[2,N] = NonZero(%x)\n  out %c\n  out %n\n}\n";
+        let graph = planc_ir::text::parse(text).expect("the text is a graph");
+        let options = Options { arch: ARCH, fallback: Fallback::Refused, host: |_, _, _, _| true };
+        let errors = compile(&graph, &options).map(drop).unwrap_err();
+        let told: Vec<(&str, &str)> = errors.iter().map(|e| (e.node.as_str(), e.op.as_str())).collect();
+        assert_eq!(told, [("b", "Sin"), ("c", "Tan"), ("n", "NonZero")]);
+        assert!(errors.iter().all(|e| e.to_string().contains("does not run on the device: ")), "{errors:?}");
+        let compiled = compile(&graph, &Options { fallback: Fallback::Allowed, ..options }).expect("it falls back");
+        let choices = compiled.lowered.decisions.iter().map(|d| d.choice.as_str());
+        assert_eq!(choices.collect::<Vec<_>>(), ["device map", "host", "host", "reference"]);
+    }
+
+    #[test]
     fn equal_kernels_are_emitted_once() {
-        let options = Options { arch: ARCH, no_fallback: true, fallback: |_, _, _, _| false };
+        let options = Options { arch: ARCH, fallback: Fallback::Refused, host: |_, _, _, _| false };
         let compiled = compile(&graph(), &options).expect("every step runs on the device");
         let (arch, section) = &compiled.sections[0];
         let module = Module::parse(section, &compiled.lowered.manifest).expect("the section fits");

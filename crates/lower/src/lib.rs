@@ -46,6 +46,15 @@ pub trait Select {
     }
 }
 
+/// What becomes of nodes that a backend has no code for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fallback {
+    /// They run by other means, such as reference evaluation.
+    Allowed,
+    /// They are errors.
+    Refused,
+}
+
 /// What a node becomes.
 pub enum Chosen {
     /// A step.
@@ -86,10 +95,10 @@ pub struct Lowered {
 /// Builds the programs of a graph whose types are inferred, as `select` chooses.
 ///
 /// # Errors
-/// Every node that cannot be compiled.
-pub fn lower(graph: &Graph, select: &mut dyn Select) -> Result<Lowered, Vec<NodeError>> {
-    let mut c =
-        Compiler { programs: vec![], packed: vec![], weights: Weights::new(), decisions: vec![], errors: vec![] };
+/// Every node that cannot be compiled, and every node that falls back where that is refused.
+pub fn lower(graph: &Graph, select: &mut dyn Select, fallback: Fallback) -> Result<Lowered, Vec<NodeError>> {
+    let (weights, decisions) = (Weights::new(), vec![]);
+    let mut c = Compiler { programs: vec![], packed: vec![], weights, decisions, errors: vec![], fallback };
     c.program(graph, select, &BTreeSet::new(), &[]);
     if !c.errors.is_empty() {
         return Err(c.errors);
@@ -109,6 +118,7 @@ pub struct Compiler {
     weights: Weights<'static>,
     decisions: Vec<Decision>,
     errors: Vec<NodeError>,
+    fallback: Fallback,
 }
 
 /// One program being built.
@@ -237,6 +247,20 @@ impl Compiler {
         self.decisions.push(Decision { node, op, choice: choice.into(), reason: reason.into() });
     }
 
+    /// Records that node `id` runs by other means than the backend's code, and why.
+    ///
+    /// # Errors
+    /// Where that is refused.
+    pub fn fall_back(&mut self, b: &Builder<'_>, id: NodeId, choice: &str, reason: &str) -> Result<(), OpError> {
+        match self.fallback {
+            Fallback::Refused => Err(OpError::unsupported(format!("does not run on the device: {reason}"))),
+            Fallback::Allowed => {
+                self.decide(b, id, choice, reason);
+                Ok(())
+            }
+        }
+    }
+
     fn node(&mut self, b: &mut Builder<'_>, select: &mut dyn Select, id: NodeId) -> Result<(), OpError> {
         if select.skips(b.graph, id) {
             return Ok(());
@@ -261,14 +285,14 @@ impl Compiler {
                         self.step(b, node, action, inputs);
                         return Ok(());
                     }
-                    Chosen::Reference(reason) => self.decide(b, id, "reference", &reason),
+                    Chosen::Reference(reason) => self.fall_back(b, id, "reference", &reason)?,
                 }
             }
             planc_ops::Lowered::Kernel { .. } => {
-                self.decide(b, id, "reference", "the result's extents are known only after it ran")
+                self.fall_back(b, id, "reference", "the result's extents are known only after it ran")?
             }
             planc_ops::Lowered::Reference => {
-                self.decide(b, id, "reference", "the operator has no kernel for these operands")
+                self.fall_back(b, id, "reference", "the operator has no kernel for these operands")?
             }
         }
         if row.eval.is_none() || node.epilogue().is_some() {
