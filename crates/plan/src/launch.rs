@@ -32,6 +32,9 @@ pub struct Launch {
     pub shared: u32,
     /// Parameters, in order: each is 8 bytes (`.u64`) or 4 bytes (`.u32`) at its natural alignment.
     pub params: Vec<Param>,
+    /// Extents of operands that are only seen to broadcast when the launch is made, each with the extent that it broadcasts
+    /// to: the first has to be 1 or the second.
+    pub broadcasts: Vec<(Dim, Dim)>,
 }
 
 /// A parameter of a kernel.
@@ -175,8 +178,9 @@ mod tests {
 
     fn device(params: Vec<Param>) -> DeviceStep {
         let one = || Dim::from(1usize);
-        let launch =
-            Launch { entry: "k_0".into(), grid: [Dim::sym("N"), one(), one()], block: [256, 1, 1], shared: 0, params };
+        let grid = [Dim::sym("N"), one(), one()];
+        let broadcasts = vec![(Dim::sym("N"), Dim::sym("M"))];
+        let launch = Launch { entry: "k_0".into(), grid, block: [256, 1, 1], shared: 0, params, broadcasts };
         DeviceStep { scratch: vec![one()], launches: vec![launch] }
     }
 

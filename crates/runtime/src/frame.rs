@@ -43,15 +43,20 @@ struct Slot<'a> {
     data: Data<'a>,
 }
 
-/// A program while it runs.
-pub(crate) struct Frame<'a> {
-    pub(crate) run: &'a Run<'a>,
+/// The values of a program while it runs, as the host sees them.
+struct Values<'a> {
     program: &'a Program,
-    index: usize,
-    pub(crate) symbols: Symbols,
     placement: &'a Placement,
     arena: Arena,
     slots: Vec<Option<Slot<'a>>>,
+}
+
+/// A program while it runs.
+pub(crate) struct Frame<'a> {
+    pub(crate) run: &'a Run<'a>,
+    index: usize,
+    pub(crate) symbols: Symbols,
+    values: Values<'a>,
     device: Option<DeviceFrame<'a>>,
 }
 
@@ -132,8 +137,8 @@ impl<'s> Run<'s> {
             }
             None => None,
         };
-        let mut frame =
-            Frame { run: self, program, index, symbols, placement: &placement, arena, slots: vec![], device };
+        let values = Values { program, placement: &placement, arena, slots: vec![] };
+        let mut frame = Frame { run: self, index, symbols, values, device };
         let result = frame.start(inputs).and_then(|()| frame.steps(&mut workspace)).and_then(|()| frame.finish());
         if let Some(device) = frame.device.take() {
             workspace.device = device.into_memory();
@@ -148,7 +153,7 @@ impl<'a> Frame<'a> {
     /// Puts weights and inputs in place.
     fn start(&mut self, inputs: &[View<'a>]) -> Result<(), RunError> {
         let prepared = self.run.session.plan.prepared(self.index);
-        self.slots = prepared
+        self.values.slots = prepared
             .weights
             .iter()
             .map(|w| {
@@ -162,21 +167,21 @@ impl<'a> Frame<'a> {
                 })
             })
             .collect();
-        for (v, given) in self.program.inputs.iter().zip(inputs) {
+        for (v, given) in self.values.program.inputs.iter().zip(inputs) {
             // Kernels take elements at their natural alignment.
             let align = given.dtype().size().unwrap_or(1).min(8);
             let aligned = given.bytes().as_ptr().addr() % align == 0;
             let data = if aligned { Data::Borrowed(given.data()) } else { Data::Tensor(given.to_tensor()) };
-            self.slots[*v as usize] = Some(Slot { shape: Cow::Borrowed(given.shape()), data });
+            self.values.slots[*v as usize] = Some(Slot { shape: Cow::Borrowed(given.shape()), data });
         }
         Ok(())
     }
 
     fn steps(&mut self, workspace: &mut Workspace) -> Result<(), RunError> {
-        let program = self.program;
+        let program = self.values.program;
         for (at, step) in program.steps.iter().enumerate() {
             let start = self.run.recorder.map(|r| (r, r.now()));
-            if self.placement.joined[at] {
+            if self.values.placement.joined[at] {
                 self.join(step);
             } else {
                 self.step(step, workspace)?;
@@ -184,20 +189,21 @@ impl<'a> Frame<'a> {
             if let Some((recorder, start)) = start {
                 let time = recorder.now().saturating_sub(start);
                 let extents = |values: &[Option<u32>]| {
-                    let of = |v: u32| self.slots[v as usize].as_ref().map(|s| s.shape.to_vec());
+                    let of = |v: u32| self.values.slots[v as usize].as_ref().map(|s| s.shape.to_vec());
                     values.iter().map(|v| v.and_then(of)).collect()
                 };
                 let (inputs, outputs) = (extents(&step.inputs), extents(&step.outputs));
                 recorder.push(StepTime { program: self.index, at, inputs, outputs, start, time });
             }
             if let Some(observer) = self.run.observer.filter(|_| self.index == 0) {
+                self.fetch(&step.outputs).map_err(|message| RunError::Step { step: step.name.clone(), message })?;
                 for v in step.outputs.iter().flatten() {
-                    let o = self.operand(*v);
+                    let o = self.values.operand(*v);
                     observer(self.decl(*v), o.shape, o.bytes);
                 }
             }
             for v in &self.run.session.plan.prepared(self.index).released[at] {
-                let slot = &mut self.slots[*v as usize];
+                let slot = &mut self.values.slots[*v as usize];
                 if slot.as_ref().is_some_and(|s| matches!(s.data, Data::Tensor(_) | Data::Buffer(_))) {
                     *slot = None;
                 }
@@ -212,18 +218,16 @@ impl<'a> Frame<'a> {
     fn step(&mut self, step: &'a Step, workspace: &mut Workspace) -> Result<(), RunError> {
         let wrong = |message: String| RunError::Step { step: step.name.clone(), message };
         if let [Some(out)] = step.outputs[..]
-            && let Storage::Alias(of) = self.program.values[out as usize].storage
+            && let Storage::Alias(of) = self.values.program.values[out as usize].storage
         {
             return self.alias(out, of).map_err(wrong);
         }
-        if self.device.is_some() {
+        if let Some(device) = &mut self.device {
             if let Action::Kernel { code: Some(code), .. } = &step.action {
-                return self.launch(step, *code).map_err(wrong);
+                return self.values.launch(device, step, *code, self.run, &self.symbols).map_err(wrong);
             }
-            self.fetch(&step.inputs).map_err(wrong)?;
-            for v in step.outputs.iter().flatten() {
-                self.device.as_mut().expect("there is one, as just checked").wrote_on_host(*v);
-            }
+            self.values.fetch(device, &step.inputs).map_err(wrong)?;
+            step.outputs.iter().flatten().for_each(|v| device.wrote_on_host(*v));
         }
         match &step.action {
             Action::Kernel { kernel: Kernel::Reference(r), epilogue: None, .. } => {
@@ -271,9 +275,9 @@ impl<'a> Frame<'a> {
         for out in &step.outputs {
             let (mut shape, mut buffer) = (Cow::Borrowed(&[][..]), None);
             if let Some(v) = out {
-                let decl = &self.program.values[*v as usize];
+                let decl = self.decl(*v);
                 if decl.storage == Storage::Arena {
-                    shape = Cow::Borrowed(self.placement.shapes[*v as usize].as_deref().unwrap_or_default());
+                    shape = Cow::Borrowed(self.values.placement.shapes[*v as usize].as_deref().unwrap_or_default());
                 } else {
                     let extents = decl.shape.as_deref().and_then(|d| self.symbols.shape(d));
                     let extents =
@@ -286,18 +290,18 @@ impl<'a> Frame<'a> {
             buffers.push(buffer);
         }
         let result = {
-            let ins: Vec<Option<Operand<'_>>> = step.inputs.iter().map(|v| v.map(|v| self.operand(v))).collect();
+            let ins: Vec<Option<Operand<'_>>> = step.inputs.iter().map(|v| v.map(|v| self.values.operand(v))).collect();
             let mut outs: Vec<Option<Output<'_>>> = Vec::with_capacity(step.outputs.len());
             for ((out, shape), buffer) in step.outputs.iter().zip(&shapes).zip(&mut buffers) {
                 outs.push(out.map(|v| {
-                    let decl = &self.program.values[v as usize];
-                    let bytes = match (buffer, self.placement.slots[v as usize]) {
+                    let decl = self.decl(v);
+                    let bytes = match (buffer, self.values.placement.slots[v as usize]) {
                         (Some(b), _) => b.as_mut_slice(),
                         // SAFETY: the placement keeps values that are alive at the same step apart, but for the parts of a
                         // concatenation and its result, which no step before it reads and which is not computed. Operands
                         // and other results of this step are alive at it, so nothing else refers to this range now. The
                         // memory belongs to the workspace, which outlives the frame.
-                        (None, Some((offset, len))) => unsafe { self.arena.slice_mut(offset, len) },
+                        (None, Some((offset, len))) => unsafe { self.values.arena.slice_mut(offset, len) },
                         (None, None) => &mut [],
                     };
                     Output { dtype: decl.dtype, shape, layout: decl.layout, bytes }
@@ -315,8 +319,8 @@ impl<'a> Frame<'a> {
         result.map_err(wrong)?;
         for ((out, shape), buffer) in step.outputs.iter().zip(shapes).zip(buffers) {
             let Some(v) = *out else { continue };
-            let decl = &self.program.values[v as usize];
-            let data = match (buffer, self.placement.slots[v as usize]) {
+            let decl = self.decl(v);
+            let data = match (buffer, self.values.placement.slots[v as usize]) {
                 (Some(b), _) if decl.layout == Layout::RowMajor => {
                     let tensor = Tensor::from_bytes(decl.dtype, &shape[..], Bytes::new(b));
                     Data::Tensor(tensor.map_err(|e| wrong(e.to_string()))?)
@@ -324,7 +328,7 @@ impl<'a> Frame<'a> {
                 (Some(b), _) => Data::Buffer(b),
                 (None, slot) => slot.map_or(Data::Arena(0, 0), |(offset, len)| Data::Arena(offset, len)),
             };
-            self.slots[v as usize] = Some(Slot { shape, data });
+            self.values.slots[v as usize] = Some(Slot { shape, data });
         }
         Ok(())
     }
@@ -332,9 +336,9 @@ impl<'a> Frame<'a> {
     /// Takes over a result that its operands make up where they lie.
     fn join(&mut self, step: &Step) {
         for v in step.outputs.iter().flatten() {
-            let shape = Cow::Borrowed(self.placement.shapes[*v as usize].as_deref().unwrap_or_default());
-            let data = self.placement.slots[*v as usize].map_or(Data::Arena(0, 0), |(at, len)| Data::Arena(at, len));
-            self.slots[*v as usize] = Some(Slot { shape, data });
+            let shape = Cow::Borrowed(self.values.placement.shapes[*v as usize].as_deref().unwrap_or_default());
+            let data = self.values.placement.slots[*v as usize].map_or(Data::Arena(0, 0), |(at, len)| Data::Arena(at, len));
+            self.values.slots[*v as usize] = Some(Slot { shape, data });
         }
     }
 
@@ -350,18 +354,18 @@ impl<'a> Frame<'a> {
     }
 
     fn alias(&mut self, out: u32, of: u32) -> Result<(), String> {
-        let decl = &self.program.values[out as usize];
-        let shape = match &self.placement.shapes[out as usize] {
+        let decl = self.decl(out);
+        let shape = match &self.values.placement.shapes[out as usize] {
             Some(s) => Cow::Borrowed(&s[..]),
             None => Cow::Owned(
                 decl.shape.as_deref().and_then(|d| self.symbols.shape(d)).ok_or("the extents are not known")?,
             ),
         };
-        let source = self.slot(of);
+        let source = self.values.slot(of);
         if element_count(&source.shape) != element_count(&shape) {
             return Err(format!("{:?} does not reshape to {shape:?}", source.shape));
         }
-        self.slots[out as usize] = Some(Slot { shape, data: Data::Same(of) });
+        self.values.slots[out as usize] = Some(Slot { shape, data: Data::Same(of) });
         Ok(())
     }
 
@@ -373,20 +377,50 @@ impl<'a> Frame<'a> {
             let result = results.next();
             let Some(v) = *out else { continue };
             let tensor = result.ok_or_else(|| wrong(format!("gave {i} results")))?;
-            let decl = &self.program.values[v as usize];
+            let decl = self.decl(v);
             if tensor.dtype() != decl.dtype {
                 return Err(wrong(format!("{:?} is {}, the plan says {}", decl.name, tensor.dtype(), decl.dtype)));
             }
             if let Some(dims) = &decl.shape {
                 self.symbols.unify(dims, tensor.shape()).map_err(|e| wrong(format!("{:?} {e}", decl.name)))?;
             }
-            self.slots[v as usize] =
+            self.values.slots[v as usize] =
                 Some(Slot { shape: Cow::Owned(tensor.shape().to_vec()), data: Data::Tensor(tensor) });
         }
         Ok(())
     }
 
     pub(crate) fn decl(&self, v: u32) -> &'a ValueDecl {
+        self.values.decl(v)
+    }
+
+    /// A row-major value.
+    pub(crate) fn view(&self, v: u32) -> Result<View<'_>, RunError> {
+        self.values.view(v)
+    }
+
+    /// Copies those of `values` that only the device has.
+    fn fetch(&mut self, values: &[Option<u32>]) -> Result<(), String> {
+        self.device.as_mut().map_or(Ok(()), |device| self.values.fetch(device, values))
+    }
+
+    fn finish(&mut self) -> Result<Vec<Tensor>, RunError> {
+        let outputs: Vec<Option<u32>> = self.values.program.outputs.iter().map(|v| Some(*v)).collect();
+        self.fetch(&outputs).map_err(|message| RunError::Step { step: "end".into(), message })?;
+        self.values
+            .program
+            .outputs
+            .iter()
+            .map(|v| match &self.values.slot(*v).data {
+                Data::Tensor(t) => Ok(t.clone()),
+                _ => Ok(self.view(*v)?.to_tensor()),
+            })
+            .collect()
+    }
+}
+
+impl<'a> Values<'a> {
+    fn decl(&self, v: u32) -> &'a ValueDecl {
         &self.program.values[v as usize]
     }
 
@@ -397,7 +431,7 @@ impl<'a> Frame<'a> {
     fn data(&self, v: u32) -> ViewData<'_> {
         match &self.slot(v).data {
             // SAFETY: the memory belongs to the workspace, which outlives the frame. The bytes are those of a value
-            // that is alive; only the step that defined it wrote them, and `computed` gives out other ranges.
+            // that is alive; only the step that defined it wrote them, and `Frame::computed` gives out other ranges.
             Data::Arena(offset, len) => ViewData::Bytes(unsafe { self.arena.slice(*offset, *len) }),
             Data::Borrowed(data) => *data,
             Data::Tensor(t) => t.view().data(),
@@ -407,18 +441,21 @@ impl<'a> Frame<'a> {
         }
     }
 
-    fn operand(&self, v: u32) -> Operand<'_> {
-        let decl = &self.program.values[v as usize];
-        let bytes = match self.data(v) {
+    /// The bytes of a value; none of strings.
+    fn bytes(&self, v: u32) -> &[u8] {
+        match self.data(v) {
             ViewData::Bytes(b) => b,
             ViewData::Strings(_) => &[],
-        };
-        Operand { dtype: decl.dtype, shape: &self.slot(v).shape, layout: decl.layout, bytes }
+        }
     }
 
-    /// A row-major value.
-    pub(crate) fn view(&self, v: u32) -> Result<View<'_>, RunError> {
-        let (decl, slot) = (&self.program.values[v as usize], self.slot(v));
+    fn operand(&self, v: u32) -> Operand<'_> {
+        let decl = self.decl(v);
+        Operand { dtype: decl.dtype, shape: &self.slot(v).shape, layout: decl.layout, bytes: self.bytes(v) }
+    }
+
+    fn view(&self, v: u32) -> Result<View<'_>, RunError> {
+        let (decl, slot) = (self.decl(v), self.slot(v));
         let view = match self.data(v) {
             ViewData::Bytes(b) if decl.layout == Layout::RowMajor => View::new(decl.dtype, &slot.shape, b),
             ViewData::Bytes(_) => None,
@@ -431,50 +468,42 @@ impl<'a> Frame<'a> {
     }
 
     /// Runs a step on the device.
-    fn launch(&mut self, step: &'a Step, code: u32) -> Result<(), String> {
+    fn launch(
+        &mut self,
+        device: &mut DeviceFrame<'a>,
+        step: &Step,
+        code: u32,
+        run: &Run<'_>,
+        symbols: &Symbols,
+    ) -> Result<(), String> {
+        let limit = run.session.options.memory_limit;
         let mut lens = Vec::with_capacity(step.outputs.len());
         for out in &step.outputs {
             let Some(v) = *out else {
                 lens.push(0);
                 continue;
             };
-            let decl = &self.program.values[v as usize];
+            let decl = self.decl(v);
             let (shape, data) = match (&self.placement.shapes[v as usize], self.placement.slots[v as usize]) {
                 (Some(shape), Some((offset, len))) => (Cow::Borrowed(&shape[..]), Data::Arena(offset, len)),
                 _ => {
-                    let shape = decl.shape.as_deref().and_then(|d| self.symbols.shape(d));
+                    let shape = decl.shape.as_deref().and_then(|d| symbols.shape(d));
                     let shape = shape.ok_or_else(|| format!("the extents of {:?} are not known", decl.name))?;
                     (Cow::Owned(shape), Data::Device)
                 }
             };
             let len = decl.layout.stored_bytes(decl.dtype, &shape);
-            let limit = self.run.session.options.memory_limit;
             let len = len.filter(|n| *n <= limit);
             lens.push(len.ok_or_else(|| format!("a value of {}{shape:?} is beyond {limit} bytes", decl.dtype))?);
             self.slots[v as usize] = Some(Slot { shape, data });
         }
-        let Some(mut device) = self.device.take() else { return Err("this is a bug: there is no device".into()) };
-        let host = |v: u32| match self.data(v) {
-            ViewData::Bytes(b) => b,
-            ViewData::Strings(_) => &[],
-        };
-        let result = device.launch(step, code, &self.symbols, &host, &lens);
-        self.device = Some(device);
-        result
+        device.launch(step, code, symbols, &|v| self.bytes(v), &lens)
     }
 
     /// Copies those of `values` that only the device has.
-    fn fetch(&mut self, values: &[Option<u32>]) -> Result<(), String> {
-        let Some(mut device) = self.device.take() else { return Ok(()) };
-        let result = self.fetch_from(&mut device, values);
-        self.device = Some(device);
-        result
-    }
-
-    fn fetch_from(&mut self, device: &mut DeviceFrame<'a>, values: &[Option<u32>]) -> Result<(), String> {
-        let root = &self.run.session.plan.prepared(self.index).root;
+    fn fetch(&mut self, device: &mut DeviceFrame<'a>, values: &[Option<u32>]) -> Result<(), String> {
         for v in values.iter().flatten() {
-            let v = root[*v as usize];
+            let v = device.root(*v);
             if !device.is_away(v) {
                 continue;
             }
@@ -495,18 +524,5 @@ impl<'a> Frame<'a> {
             }
         }
         Ok(())
-    }
-
-    fn finish(&mut self) -> Result<Vec<Tensor>, RunError> {
-        let outputs: Vec<Option<u32>> = self.program.outputs.iter().map(|v| Some(*v)).collect();
-        self.fetch(&outputs).map_err(|message| RunError::Step { step: "end".into(), message })?;
-        self.program
-            .outputs
-            .iter()
-            .map(|v| match &self.slot(*v).data {
-                Data::Tensor(t) => Ok(t.clone()),
-                _ => Ok(self.view(*v)?.to_tensor()),
-            })
-            .collect()
     }
 }

@@ -51,12 +51,13 @@ pub struct Entry {
     pub b: Builder,
     threads: [u32; 3],
     params: Vec<(Param, Reg)>,
+    broadcasts: Vec<(Dim, Dim)>,
 }
 
 impl Entry {
     /// A kernel for blocks of `threads`; `stem` is what its name starts with.
     pub fn new(stem: &str, threads: [u32; 3]) -> Entry {
-        Entry { b: Builder::new(stem, threads), threads, params: vec![] }
+        Entry { b: Builder::new(stem, threads), threads, params: vec![], broadcasts: vec![] }
     }
 
     fn param(&mut self, p: Param) -> Reg {
@@ -93,6 +94,14 @@ impl Entry {
             Some(v) if (0..1 << 31).contains(&v) => Ok(Size::Const(v as u32)),
             Some(v) => Err(format!("an extent of {v}")),
             None => Ok(Size::Reg(self.param(Param::Size(d.clone())))),
+        }
+    }
+
+    /// Makes the launch check that the extent `own` is 1 or `extent`.
+    pub fn broadcasts(&mut self, own: &Dim, extent: &Dim) {
+        let pair = (own.clone(), extent.clone());
+        if !self.broadcasts.contains(&pair) {
+            self.broadcasts.push(pair);
         }
     }
 
@@ -196,7 +205,8 @@ impl Entry {
     /// The kernel, and its launch over `grid`.
     pub fn launch(self, grid: [Dim; 3], shared: u32) -> (Kernel, Launch) {
         let params = self.params.into_iter().map(|(p, _)| p).collect();
-        let launch = Launch { entry: String::new(), grid, block: self.threads, shared, params };
+        let broadcasts = self.broadcasts;
+        let launch = Launch { entry: String::new(), grid, block: self.threads, shared, params, broadcasts };
         (self.b.finish(), launch)
     }
 

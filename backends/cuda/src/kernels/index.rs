@@ -1,7 +1,8 @@
 //! Where the elements of broadcast operands are.
 //!
 //! The axes of a result are merged where no operand can tell them apart, so that a tensor of any rank is walked with as few
-//! divisions as its operands need.
+//! divisions as its operands need. Where only symbols say whether an operand is repeated along an axis, its stride there is
+//! computed when the kernel is launched, which checks that the two extents broadcast.
 
 use super::entry::{Entry, Size, count};
 use crate::ptx::{Class, Reg, Ty};
@@ -14,18 +15,20 @@ pub(super) struct Walk {
     pub(super) extents: Vec<Dim>,
     /// Per operand and merged axis, how many of its elements lie between neighbours: nothing where it is repeated.
     pub(super) strides: Vec<Vec<Option<Dim>>>,
+    /// Extents that have to be 1 or that of the result, which they are beside.
+    broadcasts: Vec<(Dim, Dim)>,
 }
 
 impl Walk {
     /// No axis yet, of this many operands.
     pub(super) fn empty(operands: usize) -> Walk {
-        Walk { extents: vec![], strides: vec![vec![]; operands] }
+        Walk { extents: vec![], strides: vec![vec![]; operands], broadcasts: vec![] }
     }
 
     /// The walk over a result of extents `out` with operands of extents `operands`.
     ///
     /// # Errors
-    /// When it depends on symbols whether an operand is repeated.
+    /// When an operand does not broadcast to the result.
     pub(super) fn new(out: &[Dim], operands: &[&[Dim]]) -> Result<Walk, String> {
         Ok(Walk::over(out, operands, &|_| true)?.finished())
     }
@@ -49,8 +52,17 @@ impl Walk {
                     Some(stride)
                 } else if *own == one {
                     None
+                } else if own.as_const().is_some() && extent.as_const().is_some() {
+                    return Err(format!("an extent of {own} does not broadcast to {extent}"));
                 } else {
-                    return Err(format!("whether {own} is repeated to {extent} is known only at run time"));
+                    // 0 where the operand has one element along the axis, and its stride else.
+                    let repeated = (own.clone() - one.clone()).maximum(&Dim::from(0usize)).minimum(&one);
+                    let stride = behind.clone();
+                    *behind = stride.clone() * own.clone();
+                    if axes(axis) {
+                        walk.broadcasts.push((own.clone(), extent.clone()));
+                    }
+                    Some(stride * repeated)
                 });
             }
             if *extent != one && axes(axis) {
@@ -94,6 +106,7 @@ impl Walk {
 
     /// The offset of operand `n` at coordinates along the merged axes.
     pub(super) fn offset(&self, e: &mut Entry, n: usize, coordinates: &[Reg]) -> Result<Reg, String> {
+        self.broadcasts.iter().for_each(|(own, extent)| e.broadcasts(own, extent));
         let mut sum: Option<Reg> = None;
         for (c, stride) in coordinates.iter().zip(&self.strides[n]) {
             let Some(stride) = stride else { continue };
@@ -130,6 +143,6 @@ pub(super) fn coordinates(e: &mut Entry, flat: Reg, extents: &[Dim]) -> Result<V
 pub(super) fn flat(e: &mut Entry, coordinates: &[Reg], extents: &[Dim]) -> Result<Reg, String> {
     let strides: Vec<Option<Dim>> =
         (0..extents.len()).map(|i| count(&extents[i + 1..]).map(Some)).collect::<Result<_, _>>()?;
-    let walk = Walk { extents: extents.to_vec(), strides: vec![strides] };
+    let walk = Walk { extents: extents.to_vec(), strides: vec![strides], broadcasts: vec![] };
     walk.offset(e, 0, coordinates)
 }

@@ -41,7 +41,9 @@ fn generate(request: &Request<'_>) -> Result<Generated, String> {
     let w = width(types.iter().copied().chain([out.dtype]));
     let inner = walk.extents.last().and_then(Dim::as_const).unwrap_or(0);
     let flat_operands = walk.extents.len() == 1;
-    let vector = flat_operands || inner > 0 && inner % i64::from(w) == 0;
+    let one = Dim::from(1usize);
+    let neighbours = walk.strides.iter().all(|s| s.last().and_then(Option::as_ref).is_none_or(|s| *s == one));
+    let vector = neighbours && (flat_operands || inner > 0 && inner % i64::from(w) == 0);
     let w = if vector { w } else { 1 };
 
     let mut e = Entry::new("map", [THREADS, 1, 1]);

@@ -6,20 +6,12 @@
 //! are declined. A generator may decline more by extents, with its reason; then the step runs on the host.
 
 mod attention;
-#[cfg(test)]
-mod attention_tests;
-#[cfg(test)]
-mod check;
 mod conv;
-#[cfg(test)]
-mod conv_tests;
 mod conv_window;
 mod entry;
 mod gather;
 mod gemm;
 mod gemm_mma;
-#[cfg(test)]
-mod gemm_tests;
 mod gemm_tile;
 mod gemm_vector;
 mod index;
@@ -193,6 +185,3 @@ pub fn generate(request: &Request<'_>) -> Result<Generated, String> {
     let row = row(request.kernel).ok_or("there is no kernel for devices")?;
     (row.generate)(request)
 }
-
-#[cfg(test)]
-mod tests;

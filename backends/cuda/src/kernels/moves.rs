@@ -104,7 +104,7 @@ pub(super) fn strides(shape: &[Dim]) -> Result<Vec<Dim>, String> {
 fn strided(request: &Request<'_>, stem: &str, strides: &[Dim], base: &Dim) -> Result<Generated, String> {
     let out = request.output(0)?;
     let one = Dim::from(1usize);
-    let mut walk = Walk { extents: vec![], strides: vec![vec![]] };
+    let mut walk = Walk::empty(1);
     for (extent, stride) in out.shape.iter().zip(strides).rev().filter(|(extent, _)| **extent != one) {
         walk.push_outer(extent, &[Some(stride.clone())]);
     }

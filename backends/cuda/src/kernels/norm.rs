@@ -58,7 +58,7 @@ fn generate(request: &Request<'_>) -> Result<Generated, String> {
             let pixels = count(&x.shape[2..])?;
             Affine::Channels(rows.e.size(&Dim::from(*groups))?, rows.e.size(&own)?, rows.e.size(&pixels)?)
         }
-        (walk, _) => Affine::Axes(walk.unwrap_or(Walk { extents: vec![], strides: vec![] })),
+        (walk, _) => Affine::Axes(walk.unwrap_or_else(|| Walk::empty(0))),
     };
     let base = rows.e.b.mul(Ty::U32, rows.row, size);
     let read = |e: &mut Entry, i: Reg| {

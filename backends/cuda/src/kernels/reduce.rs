@@ -13,6 +13,7 @@ use crate::expr::{self, arithmetic, class};
 use crate::math;
 use crate::ptx::{Class, Cmp, Int2, Op, Operand, Reg, Round, Space, Ty};
 use planc_kir::{ArgReduce, Kernel, Num, Reduce, ReduceOp, UnOp};
+use planc_ops::elementwise::broadcast_dims;
 use planc_tensor::{DType, Dim};
 
 pub(super) const REDUCE: Row = Row { supports, epilogue: true, generate };
@@ -33,22 +34,8 @@ fn supports(kernel: &Kernel, inputs: Types<'_>, outputs: Types<'_>) -> Result<()
 
 /// The shape that operands broadcast to.
 fn domain(shapes: &[&[Dim]]) -> Result<Vec<Dim>, String> {
-    let one = Dim::from(1usize);
-    let rank = shapes.iter().map(|s| s.len()).max().unwrap_or(0);
-    let axis = |a: usize| {
-        let mut found = one.clone();
-        for shape in shapes {
-            let own = (a + shape.len()).checked_sub(rank).map_or(&one, |i| &shape[i]);
-            if found != one && *own != one && found != *own {
-                return Err(format!("whether {own} is repeated to {found} is known only at run time"));
-            }
-            if *own != one {
-                found = own.clone();
-            }
-        }
-        Ok(found)
-    };
-    (0..rank).map(axis).collect()
+    let joined = |a: Vec<Dim>, b: &&[Dim]| broadcast_dims(&a, b).map_err(|e| e.to_string());
+    shapes.iter().try_fold(vec![], joined)
 }
 
 /// The team that reduces `length` elements to each of `results`; `neighbours`: they lie beside each other.

@@ -23,7 +23,7 @@ impl<'a> Tail<'a> {
     /// The tail of what `request` asks for.
     ///
     /// # Errors
-    /// When an operand is missing, or it depends on symbols whether one is repeated.
+    /// When an operand is missing, or one does not broadcast to the result.
     pub fn new(request: &Request<'a>) -> Result<Tail<'a>, String> {
         let first = request.own_inputs();
         let sides = (first..request.inputs.len()).map(|n| request.input(n)).collect::<Result<Vec<_>, _>>()?;

@@ -56,6 +56,7 @@ fn plan(text: &str) -> Arc<Plan> {
         block: [4, 1, 1],
         shared: 0,
         params: vec![Param::Input(0), Param::Input(1), Param::Output(0), Param::Size(dim("6"))],
+        broadcasts: vec![],
     };
     let mut weights = Weights::new();
     weights.push([1f32, 2.0, 3.0, 4.0, 5.0, 6.0].iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>()).unwrap();

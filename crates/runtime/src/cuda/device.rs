@@ -172,18 +172,19 @@ impl<'a> DeviceFrame<'a> {
         DeviceMemory { arena: self.arena, scratch: self.scratch }
     }
 
-    fn root(&self, v: u32) -> usize {
-        self.prepared.root[v as usize] as usize
+    /// The value whose bytes `v` has.
+    pub(crate) fn root(&self, v: u32) -> u32 {
+        self.prepared.root[v as usize]
     }
 
     /// Whether the host lacks the bytes of `v`.
     pub(crate) fn is_away(&self, v: u32) -> bool {
-        !self.places[self.root(v)].host
+        !self.places[self.root(v) as usize].host
     }
 
     /// Copies a value of which the host has `to.len()` bytes of memory.
     pub(crate) fn download(&mut self, v: u32, to: &mut [u8]) -> Result<(), DriverError> {
-        let root = self.root(v);
+        let root = self.root(v) as usize;
         if let Some(address) = self.addresses[root].filter(|_| !to.is_empty()) {
             self.device.driver.download(address, to)?;
         }
@@ -193,7 +194,7 @@ impl<'a> DeviceFrame<'a> {
 
     /// The host has written `v`.
     pub(crate) fn wrote_on_host(&mut self, v: u32) {
-        let root = self.root(v);
+        let root = self.root(v) as usize;
         self.places[root] = Place { host: true, device: false };
     }
 
@@ -230,7 +231,7 @@ impl<'a> DeviceFrame<'a> {
         let (entry, functions) = device.steps.get(code as usize).ok_or("there is no such entry of the launch table")?;
         let failed = |e: DriverError| e.to_string();
         for v in step.inputs.iter().flatten() {
-            let root = self.root(*v);
+            let root = self.root(*v) as usize;
             if !self.places[root].device {
                 let bytes = host(*v);
                 let address = self.address(root, bytes.len()).map_err(failed)?;
@@ -242,7 +243,7 @@ impl<'a> DeviceFrame<'a> {
         }
         for (v, len) in step.outputs.iter().zip(lens) {
             if let Some(v) = v {
-                let root = self.root(*v);
+                let root = self.root(*v) as usize;
                 self.address(root, *len).map_err(failed)?;
                 self.places[root] = Place { host: false, device: true };
             }
@@ -256,6 +257,12 @@ impl<'a> DeviceFrame<'a> {
             end = padded.ok_or("its temporary buffers are too large")?;
         }
         let scratch = if end == 0 { 0 } else { device.reserve(&mut self.scratch, end).map_err(failed)? };
+        for (own, extent) in entry.launches.iter().flat_map(|l| &l.broadcasts) {
+            let (have, want) = (size(own)?, size(extent)?);
+            if have != 1 && have != want {
+                return Err(format!("an extent of {have} ({own}) does not broadcast to {want} ({extent})"));
+            }
+        }
         for (launch, function) in entry.launches.iter().zip(functions) {
             let word = |d: &Dim| size(d).and_then(|n| u32::try_from(n).map_err(|_| format!("{d} = {n} is too large")));
             let [x, y, z] = &launch.grid;
@@ -279,7 +286,7 @@ impl<'a> DeviceFrame<'a> {
     ) -> Result<Vec<ParamValue>, String> {
         let operand = |list: &[Option<u32>], n: u32| {
             let v = list.get(n as usize).copied().flatten();
-            let address = v.and_then(|v| self.addresses[self.root(v)]);
+            let address = v.and_then(|v| self.addresses[self.root(v) as usize]);
             address.map(ParamValue::Address).ok_or_else(|| format!("operand {n} of {} is nowhere", launch.entry))
         };
         let value = |p: &Param| match p {

@@ -117,7 +117,7 @@ fn entry(name: &str, n: &str) -> DeviceStep {
     let grid = [n, one.clone(), one];
     DeviceStep {
         scratch: vec![],
-        launches: vec![Launch { entry: name.into(), grid, block: [1; 3], shared: 0, params }],
+        launches: vec![Launch { entry: name.into(), grid, block: [1; 3], shared: 0, params, broadcasts: vec![] }],
     }
 }
 
@@ -208,6 +208,43 @@ fn weights_and_values_of_unknown_extents_have_memory_too() {
     let outputs = s.run(&[Tensor::vector(vec![-1f32, 4.0, 0.0, 6.0]).view()]).unwrap();
     assert_eq!(floats(&outputs[0]), [5.0, 7.0]);
     assert_eq!(floats(&outputs[1]), [2.0, 4.0, 6.0]);
+}
+
+#[test]
+fn what_does_not_broadcast_is_not_launched() {
+    let program = Program {
+        values: vec![value("x", DType::F32, "N", Storage::Input), value("y", DType::F32, "N", Storage::Arena)],
+        inputs: vec![0],
+        outputs: vec![1],
+        steps: vec![step("y", launched(0), &[0], &[1])],
+    };
+    let mut double = entry("double", "N");
+    double.launches[0].broadcasts = vec![(parse_dim("min(4, N)").unwrap(), parse_dim("N").unwrap())];
+    let toy = Toy::new(80);
+    let s = session(plan(vec![program], &[double]), &toy).unwrap();
+    for n in [1, 4] {
+        assert_eq!(floats(&s.run(&[Tensor::vector(vec![2f32; n]).view()]).unwrap()[0]), vec![4f32; n]);
+    }
+    toy.log();
+    let error = s.run(&[Tensor::vector(vec![1f32; 5]).view()]).unwrap_err().to_string();
+    assert!(error.contains("an extent of 4 (min(4, N)) does not broadcast to 5 (N)"), "{error}");
+    assert_eq!(toy.log(), ["up 20"], "nothing is launched");
+}
+
+#[test]
+fn observers_see_what_the_device_computed() {
+    let toy = Toy::new(80);
+    let s = session(plan(vec![mixed()], &[entry("add1", "N"), entry("double", "N")]), &toy).unwrap();
+    let seen = Mutex::new(vec![]);
+    let x = Tensor::vector(vec![1f32, 2.0]);
+    s.run_observed(&[x.view()], &|decl, _, bytes| {
+        let values = bytes.chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap()));
+        seen.lock().unwrap().push((decl.name.clone(), values.collect::<Vec<f32>>()));
+    })
+    .unwrap();
+    let seen = seen.into_inner().unwrap();
+    let want = [("a", [2.0, 3.0]), ("b", [4.0, 6.0]), ("c", [-4.0, -6.0]), ("d", [-4.0, -6.0]), ("e", [-3.0, -5.0])];
+    assert_eq!(seen, want.map(|(n, v)| (n.to_string(), v.to_vec())));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Products of awkward extents against the interpreter of kernel IR.
 
-use super::check::{Case, dims};
-use crate::ptx::Op;
+use crate::check::{Case, dims};
+use planc_cuda::ptx::Op;
 use planc_kir::{BinOp, Expr, ExprBuilder, Gemm, Kernel, UnOp};
 use planc_tensor::{DType, Dim};
 
@@ -10,7 +10,7 @@ fn gemm(trans_a: bool, trans_b: bool, alpha: f32, beta: f32) -> Kernel {
 }
 
 /// A product of `batch` matrices, stored as the flags say.
-fn product(t: DType, batch: &[usize], [m, n, k]: [usize; 3], trans_a: bool, trans_b: bool) -> Case {
+pub fn product(t: DType, batch: &[usize], [m, n, k]: [usize; 3], trans_a: bool, trans_b: bool) -> Case {
     let of = |matrix: [usize; 2]| [batch, &matrix].concat();
     let a = of(if trans_a { [k, m] } else { [m, k] });
     let b = of(if trans_b { [n, k] } else { [k, n] });
@@ -18,7 +18,7 @@ fn product(t: DType, batch: &[usize], [m, n, k]: [usize; 3], trans_a: bool, tran
 }
 
 /// `max(x * side0 + side1, 0)` with sides of the element type.
-pub(super) fn epilogue(t: DType) -> Expr {
+pub fn epilogue(t: DType) -> Expr {
     let mut b = ExprBuilder::new(&[t, t, t]);
     let (x, s, r) = (b.arg(0), b.arg(1), b.arg(2));
     let v = b.binary(BinOp::Mul, x, s);

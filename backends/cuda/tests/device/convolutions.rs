@@ -1,13 +1,13 @@
 //! Convolutions of awkward geometry against the interpreter of kernel IR.
 
-use super::check::{Case, dims};
-use super::gemm_tests::epilogue;
+use crate::check::{Case, dims};
+use crate::products::epilogue;
 use planc_kir::{Conv, Kernel};
 use planc_tensor::{DType, Dim};
 
 /// Geometry of one case, spatial axes first to last.
 #[derive(Clone, Debug)]
-struct Geometry {
+pub struct Geometry {
     batch: usize,
     group: usize,
     /// Channels in and out, of a group.
@@ -20,29 +20,29 @@ struct Geometry {
 }
 
 impl Geometry {
-    fn new(batch: usize, group: usize, channels: [usize; 2], image: &[usize], kernel: &[usize]) -> Geometry {
+    pub fn new(batch: usize, group: usize, channels: [usize; 2], image: &[usize], kernel: &[usize]) -> Geometry {
         let rank = image.len();
         let (image, kernel) = (image.to_vec(), kernel.to_vec());
         let (strides, dilations, pads) = (vec![1; rank], vec![1; rank], vec![[0, 0]; rank]);
         Geometry { batch, group, channels, image, kernel, strides, dilations, pads }
     }
 
-    fn strides(mut self, s: &[usize]) -> Geometry {
+    pub fn strides(mut self, s: &[usize]) -> Geometry {
         self.strides = s.to_vec();
         self
     }
 
-    fn dilations(mut self, d: &[usize]) -> Geometry {
+    pub fn dilations(mut self, d: &[usize]) -> Geometry {
         self.dilations = d.to_vec();
         self
     }
 
-    fn pads(mut self, p: &[[i64; 2]]) -> Geometry {
+    pub fn pads(mut self, p: &[[i64; 2]]) -> Geometry {
         self.pads = p.to_vec();
         self
     }
 
-    fn case(&self, t: DType, transposed: bool, bias: bool) -> Case {
+    pub fn case(&self, t: DType, transposed: bool, bias: bool) -> Case {
         let pads = self.pads.iter().map(|p| p.map(Dim::from)).collect();
         let conv = Conv { group: self.group, strides: self.strides.clone(), dilations: self.dilations.clone(), pads };
         let [per_in, per_out] = self.channels;

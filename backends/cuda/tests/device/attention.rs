@@ -1,7 +1,7 @@
 //! Attention of awkward extents against the interpreter of kernel IR.
 
-use super::check::{Case, dims};
-use crate::ptx::Op;
+use crate::check::{Case, dims};
+use planc_cuda::ptx::Op;
 use planc_kir::{Attention, BinOp, ExprBuilder, Kernel};
 use planc_tensor::{DType, Dim};
 

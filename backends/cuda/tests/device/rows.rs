@@ -1,7 +1,12 @@
 //! Reductions, normalisations and moves, over awkward shapes.
 
-use super::*;
-use planc_kir::{ArgReduce, BinOp, ExprBuilder, Norm, NormKind, Pad, PadMode, Reduce, ReduceOp, Slice, Softmax};
+use crate::check::Check;
+use crate::numbers::{Rng, random, tensor};
+use planc_cuda::kernels::supports;
+use planc_kir::{
+    ArgReduce, BinOp, ExprBuilder, Kernel, Norm, NormKind, Pad, PadMode, Reduce, ReduceOp, Slice, Softmax,
+};
+use planc_tensor::{DType, Dim};
 
 const OPS: [ReduceOp; 10] = [
     ReduceOp::Sum,

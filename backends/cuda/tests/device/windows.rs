@@ -1,7 +1,9 @@
 //! Poolings, resamplings, gathers and running sums.
 
-use super::*;
-use planc_kir::{Coordinate, Nearest, Pool, PoolKind, Resize, ResizeMode};
+use crate::check::Check;
+use crate::numbers::{Rng, random, tensor};
+use planc_kir::{Coordinate, Kernel, Nearest, Pool, PoolKind, Resize, ResizeMode};
+use planc_tensor::{DType, Dim};
 
 #[test]
 fn poolings() {
