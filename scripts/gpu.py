@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
-"""Checks plans on the CUDA device of this machine, and writes docs/gpu-results.md.
+"""Checks kernels and plans on the CUDA device of this machine, and writes docs/gpu-results.md.
 
-Each model is compiled for a device and for the CPU and run on the same made-up inputs; outputs may differ by `--tolerance` of the
-output's largest magnitude. Without a device it says in one line what is missing, and exits with 5. Needs numpy.
+Kernels: the cases of backends/cuda/tests/device run on the device as well, and are compared with the interpreter of kernel IR. Plans:
+each model is compiled for a device and for the CPU and run on the same made-up inputs; outputs may differ by `--tolerance` of the
+output's largest magnitude. Without a device it says in one line what is missing, and exits with 5; `--interpreter` runs the kernels in
+the interpreter of PTX instead, and prints their table. Needs numpy, and cargo unless `--kernels` names the built test.
 """
 
 import argparse
 import json
 import pathlib
+import re
 import sys
 import tempfile
 
@@ -19,6 +22,9 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "gpu-results.md"
 UNFIT = 5
 LIMIT_S = 300
+KERNELS_LIMIT_S = 3600
+KERNELS = ["cargo", "test", "--quiet", "-p", "planc-cuda", "--test", "device", "--"]
+INTERPRETER = "interpreter"
 
 
 def json_of(command):
@@ -72,13 +78,50 @@ def check(planc, model, target, tolerance, folder):
     return error <= tolerance, [name(model), f"{error:.1e}", *times]
 
 
+def kernel_rows(output, on):
+    """Rows about what the kernel tests printed for devices that `on` accepts: kernel, cases, largest share of what is allowed."""
+    shares = {}
+    for kernel, device, share in re.findall(r"^(\w+) on (.+): ([0-9.]+e-?[0-9]+)$", output, re.MULTILINE):
+        if on(device):
+            shares.setdefault(kernel, []).append(float(share))
+    return [[kernel, str(len(all)), f"{max(all):.1e}"] for kernel, all in sorted(shares.items())]
+
+
+def check_kernels(command, on):
+    """The rows of the kernels, and what is wrong with them."""
+    ended = process.run([*command, "--show-output"], KERNELS_LIMIT_S, cwd=ROOT)
+    output = ended.stdout.decode(errors="replace")
+    rows = kernel_rows(output, on)
+    # The runner closes with the names of the tests that failed.
+    wrong = re.findall(r"^    (\S+)$", output.rpartition("\nfailures:\n")[2], re.MULTILINE) if not ended.ok else []
+    if not ended.ok and not wrong:
+        wrong = [f"the tests of kernels: {ended.reason()}"]
+    if ended.ok and not rows:
+        wrong = ["the tests of kernels ran nowhere"]
+    return rows, wrong
+
+
+def table(head, rows):
+    return ["| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *rows]]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", type=pathlib.Path, help="models (default: those of testdata/models)")
     parser.add_argument("--planc", type=pathlib.Path, default=ROOT / "target" / "release" / "planc")
     parser.add_argument("--target", default="cuda:sm_80")
     parser.add_argument("--tolerance", type=float, default=1e-4)
+    parser.add_argument("--kernels", type=pathlib.Path, help="the built test binary of kernels (default: cargo builds it)")
+    parser.add_argument("--interpreter", action="store_true", help="only run the kernels, in the interpreter")
     args = parser.parse_args()
+    kernels = [args.kernels] if args.kernels else KERNELS
+    kernel_head = ["kernel", "cases", "largest error, of what is allowed"]
+    if args.interpreter:
+        rows, wrong = check_kernels(kernels, lambda device: device == INTERPRETER)
+        print("\n".join([*table(kernel_head, rows), *wrong]))
+        return 1 if wrong else 0
+    if not args.planc.exists():
+        parser.error(f"there is no {args.planc}: build it, or name it with --planc")
     models = args.models or [folder / "model.onnx" for folder in sorted((ROOT / "testdata").glob("*/*")) if (folder / "model.onnx").exists()]
     probe = process.run([args.planc, "run", models[0], "--random", "1", "--device", "cuda"], LIMIT_S)
     if probe.code == UNFIT:
@@ -86,6 +129,8 @@ def main():
         return UNFIT
     query = ["nvidia-smi", "--query-gpu=name,driver_version,compute_cap", "--format=csv,noheader"]
     device = process.run(query, LIMIT_S).stdout.decode().splitlines()[0]
+    kernel_table, wrong = check_kernels(kernels, lambda device: device != INTERPRETER)
+    print("\n".join([*table(kernel_head, kernel_table), *wrong]))
     rows, passed = [], 0
     for model in models:
         with tempfile.TemporaryDirectory() as folder:
@@ -95,10 +140,11 @@ def main():
         print("  ".join(rows[-1]))
     head = ["model", "difference from the CPU, of the output's largest magnitude", "device ms", "CPU ms, 1 thread", ""]
     lines = ["# Results on a GPU", "", f"Written by `scripts/gpu.py` on: {device} (driver, compute capability), code for {args.target}.",
-             ""]
-    lines += ["| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *rows]]
+             "", "## Kernels", "", *table(kernel_head, kernel_table), "", *[f"FAILED: {w}" for w in wrong], *([""] if wrong else []),
+             "## Plans", "", *table(head, rows)]
     RESULTS.write_text("\n".join(lines) + "\n")
-    failed = len(models) - passed
+    passed += len(kernel_table)
+    failed = len(models) + len(kernel_table) - passed + len(wrong)
     print(f"{passed} passed, {failed} failed")
     return 1 if failed else 0
 

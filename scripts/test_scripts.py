@@ -18,6 +18,7 @@ import comparison
 import elementwise
 import equivalence
 import flip_bytes
+import gpu
 import hot_loops
 import known
 import malformed
@@ -89,6 +90,26 @@ class FlipBytes(unittest.TestCase):
     def test_another_file_is_refused(self):
         with self.assertRaises(ValueError):
             flip_bytes.regions(self.plan() + b"x")
+
+
+class Gpu(unittest.TestCase):
+    OUTPUT = "test maps::casts ... ok\n---- maps::casts stdout ----\nmap on interpreter: 0.0e0\nmap on NVIDIA H200: 2.5e-1\n" \
+             "map on NVIDIA H200: 1.0e-2\ngemm_mma on NVIDIA H200: 3.1e-1\nkernels run in the interpreter alone: no driver\n"
+
+    def test_rows_hold_the_worst_case_of_each_kernel_on_a_device(self):
+        rows = gpu.kernel_rows(self.OUTPUT, lambda device: device != gpu.INTERPRETER)
+        self.assertEqual(rows, [["gemm_mma", "1", "3.1e-01"], ["map", "2", "2.5e-01"]])
+
+    def ran(self, output, code):
+        program = f"import sys; sys.stdout.write({output!r}); sys.exit({code})"
+        return gpu.check_kernels([sys.executable, "-c", program], lambda device: device == gpu.INTERPRETER)
+
+    def test_failures_are_told_by_the_name_of_the_test(self):
+        self.assertEqual(self.ran(self.OUTPUT, 0), ([["map", "1", "0.0e+00"]], []))
+        failed = self.OUTPUT + "\nfailures:\n\n---- rows::softmax stdout ----\n\nfailures:\n    rows::softmax\n\ntest result: FAILED.\n"
+        self.assertEqual(self.ran(failed, 101)[1], ["rows::softmax"])
+        self.assertEqual(self.ran("", 0)[1], ["the tests of kernels ran nowhere"])
+        self.assertEqual(self.ran("", 101)[1], ["the tests of kernels: exit 101"])
 
 
 class Licences(unittest.TestCase):
