@@ -4,6 +4,7 @@ mod agree;
 mod cases;
 mod elementwise;
 mod known;
+mod microsoft;
 mod ml;
 mod models;
 mod nn;

@@ -49,7 +49,7 @@ fn fused_operators() {
     let heads = [("num_heads", Attr::Int(2))];
     let attention = ["f32[N,S,8]", "f32[N,L,8]", "f32[N,L,8]", "f32[24]"];
     let ops = rewritten("MultiHeadAttention", &heads, &attention, "f32[N,S,8]");
-    assert_eq!(ops.iter().filter(|o| *o == "Attention").count(), 1, "{ops:?}");
+    assert_eq!(ops.iter().filter(|o| *o == "planc::Attention").count(), 1, "{ops:?}");
     let embed = ["i32[N,S]", "", "f32[9,6]", "f32[7,6]", "", "f32[6]", "f32[6]"];
     let ops = rewritten("EmbedLayerNormalization", &[], &embed, "f32[N,S,6]");
     assert_eq!(ops.last().map(String::as_str), Some("LayerNormalization"));

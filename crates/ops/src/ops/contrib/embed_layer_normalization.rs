@@ -70,8 +70,11 @@ fn decompose(graph: &mut Graph, id: NodeId) -> Result<Vec<Option<ValueId>>, Stri
     let counts = match (r.node.output(1), r.node.input(7)) {
         (None, _) => None,
         (Some(_), Some(mask)) => {
-            let axis = r.constant("axis", Tensor::vector(vec![1i64]));
-            Some(r.op("ReduceSum", &[mask, axis], &[("keepdims", Attr::Int(0))], "counts")?)
+            let one = r.constant("one", Tensor::scalar(1i32));
+            let kept = r.op("Equal", &[mask, one], &[], "kept")?;
+            let kept = r.cast(kept, DType::I32, "ones")?;
+            let axis = r.ints("axis", &[1]);
+            Some(r.op("ReduceSum", &[kept, axis], &[("keepdims", Attr::Int(0))], "counts")?)
         }
         (Some(_), None) => {
             let batch = r.op("Shape", &[ids], &[("end", Attr::Int(1))], "batch")?;

@@ -43,7 +43,7 @@ fn decompose(graph: &mut Graph, id: NodeId) -> Result<Vec<Option<ValueId>>, Stri
     let params = match name {
         "" => return Ok(vec![Some(y)]),
         "Relu" | "Tanh" | "Sigmoid" | "Softplus" | "Softsign" => vec![],
-        "LeakyRelu" | "Elu" | "ThresholdedRelu" => given(&["alpha"]),
+        "LeakyRelu" | "Elu" | "Celu" | "ThresholdedRelu" => given(&["alpha"]),
         "HardSigmoid" => given(&["alpha", "beta"]),
         "Selu" => given(&["alpha", "gamma"]),
         other => return Err(format!("activation {other:?}")),

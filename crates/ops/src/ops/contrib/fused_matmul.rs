@@ -46,6 +46,9 @@ pub const OP: OpDef = OpDef {
     ..OpDef::NEW
 };
 
+/// The row of TransposeMatMul, its older name.
+pub const TRANSPOSE: OpDef = OpDef { name: "TransposeMatMul", attrs: &[OP.attrs[0], OP.attrs[1], OP.attrs[2]], ..OP };
+
 /// The shape with its last two extents exchanged; vectors stay.
 fn swapped<T: Clone>(shape: &[T]) -> Vec<T> {
     let (mut s, n) = (shape.to_vec(), shape.len());

@@ -27,7 +27,11 @@ pub const OP: OpDef = OpDef {
     ..OpDef::NEW
 };
 
-fn infer(cx: &mut InferCx<'_>) -> Result<(), OpError> {
+/// Inference of a function of a quantised operand: scales and zero points, all that follows it, have one element.
+///
+/// # Errors
+/// When one has several.
+pub(super) fn infer(cx: &mut InferCx<'_>) -> Result<(), OpError> {
     for i in 1..cx.input_count() {
         if cx.has(i) && cx.tensor(i)?.static_shape().is_some_and(|s| s.iter().product::<usize>() != 1) {
             return Err(OpError::shape(format!("operand {i}, a scale or zero point, is not of one element")));

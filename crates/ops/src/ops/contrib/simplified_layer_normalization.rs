@@ -29,6 +29,9 @@ pub const OP: OpDef = OpDef {
     ..OpDef::NEW
 };
 
+/// The row of com.microsoft's SimplifiedLayerNormalization, which some exporters write.
+pub const MICROSOFT: OpDef = OpDef { domain: "com.microsoft", ..OP };
+
 fn eval(cx: &EvalCx<'_>, inputs: &[Option<View<'_>>]) -> Result<Vec<Tensor>, OpError> {
     let (x, scale) = (operand(inputs, 0)?, operand(inputs, 1)?);
     let axis = normal_axis(cx.int("axis"), x.rank())?;

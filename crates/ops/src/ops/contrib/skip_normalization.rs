@@ -3,8 +3,10 @@
 
 use crate::floats::{narrow, widen};
 use crate::normalize::{apply, normalize};
+use crate::rebuild::Rebuild;
 use crate::{AttrDef, EvalCx, InferCx, OpDef, OpError, Param, TypeSet, operand};
-use planc_tensor::{DType, Dim, Tensor, View};
+use planc_ir::{Graph, NodeId, ValueId};
+use planc_tensor::{Attr, DType, Dim, Tensor, View};
 
 const OUTPUTS: &[Param] = &[
     Param::req("output", "T"),
@@ -29,6 +31,7 @@ pub const LAYER: OpDef = OpDef {
     attrs: &[AttrDef::float("epsilon", 1e-12)],
     infer,
     eval: Some(|cx, inputs| eval(cx, inputs, true)),
+    decompose: Some(|g, id| decompose(g, id, true)),
     ..OpDef::NEW
 };
 
@@ -42,6 +45,7 @@ pub const SIMPLIFIED: OpDef = OpDef {
     attrs: &[AttrDef::float("epsilon", 1e-5)],
     infer,
     eval: Some(|cx, inputs| eval(cx, inputs, false)),
+    decompose: Some(|g, id| decompose(g, id, false)),
     ..OpDef::NEW
 };
 
@@ -87,4 +91,30 @@ fn eval(cx: &EvalCx<'_>, inputs: &[Option<View<'_>>], centred: bool) -> Result<V
     };
     let y = narrow(x.dtype(), x.shape(), y)?;
     Ok(vec![y, statistic(|m| m.mean)?, statistic(|m| m.inverse)?, narrow(x.dtype(), x.shape(), sum)?])
+}
+
+/// Sums, then LayerNormalization or SimplifiedLayerNormalization. Rounds the sum, where the evaluation rounds once.
+fn decompose(graph: &mut Graph, id: NodeId, centred: bool) -> Result<Vec<Option<ValueId>>, String> {
+    let mut r = Rebuild::new(graph, id);
+    let (beta, bias) = if centred { (r.node.input(3), r.node.input(4)) } else { (None, r.node.input(3)) };
+    let statistics = [r.node.output(1), r.node.output(2)].map(|v| v.is_some());
+    if statistics[0] && !centred {
+        return Err("the mean of a normalisation that does not subtract it".into());
+    }
+    let mut sum = r.op("Add", &[r.operand(0)?, r.operand(1)?], &[], "sum")?;
+    if let Some(bias) = bias {
+        sum = r.op("Add", &[sum, bias], &[], "biased")?;
+    }
+    let epsilon = r.node.attrs.float("epsilon").unwrap_or(if centred { 1e-12 } else { 1e-5 });
+    let attrs = [("axis", Attr::Int(-1)), ("epsilon", Attr::Float(epsilon))];
+    let (op, operands) = match (centred, beta) {
+        (true, Some(_)) => ("LayerNormalization", vec![Some(sum), r.node.input(2), beta]),
+        (true, None) => ("LayerNormalization", vec![Some(sum), r.node.input(2)]),
+        (false, _) => ("SimplifiedLayerNormalization", vec![Some(sum), r.node.input(2)]),
+    };
+    let count = if statistics.contains(&true) { 2 + usize::from(centred) } else { 1 };
+    let y = r.node(op, &operands, &attrs, ("normalised", count))?;
+    let (mean, inverse) = if centred { (y.get(1), y.get(2)) } else { (None, y.get(1)) };
+    let sum = r.node.output(3).map(|_| sum);
+    Ok(vec![Some(y[0]), mean.copied(), inverse.copied(), sum])
 }

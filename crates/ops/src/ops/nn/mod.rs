@@ -1,7 +1,7 @@
 //! Linear layers, convolutions, poolings and normalisations.
 
 mod attention;
-mod average_pool;
+pub(crate) mod average_pool;
 mod batch_normalization;
 mod causal_conv_with_state;
 pub(crate) mod conv;
@@ -26,7 +26,7 @@ pub(crate) mod lp_pool;
 mod lrn;
 pub(crate) mod matmul;
 pub(crate) mod matmul_integer;
-mod max_pool;
+pub(crate) mod max_pool;
 mod max_unpool;
 mod mean_variance_normalization;
 mod negative_log_likelihood_loss;

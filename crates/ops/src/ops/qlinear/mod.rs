@@ -1,6 +1,6 @@
 //! Linear operators on quantised operands with quantised results.
 
-mod qlinear_conv;
+pub(crate) mod qlinear_conv;
 mod qlinear_matmul;
 pub(crate) mod requantise;
 pub(crate) mod steps;

@@ -66,6 +66,15 @@ pub const OP: OpDef = OpDef {
     ..OpDef::NEW
 };
 
+/// The row of com.microsoft's DequantizeLinear, which took types that came to ONNX later.
+pub const MICROSOFT: OpDef = OpDef {
+    domain: "com.microsoft",
+    since: 1,
+    attrs: &[AttrDef::int("axis", 1)],
+    decompose: Some(|graph, id| crate::rebuild::Rebuild::new(graph, id).renamed()),
+    ..OP
+};
+
 /// The result's type: as asked for, else the scale's.
 fn result_type(attribute: i64, scale: DType) -> Result<DType, OpError> {
     match type_attribute("output_dtype", attribute, SCALED)? {

@@ -7,4 +7,10 @@ mod quantize_linear;
 use crate::def::OpDef;
 
 /// The rows of the family.
-pub const ROWS: &[&OpDef] = &[&dequantize_linear::OP, &dynamic_quantize_linear::OP, &quantize_linear::OP];
+pub const ROWS: &[&OpDef] = &[
+    &dequantize_linear::OP,
+    &dequantize_linear::MICROSOFT,
+    &dynamic_quantize_linear::OP,
+    &quantize_linear::OP,
+    &quantize_linear::MICROSOFT,
+];

@@ -67,6 +67,15 @@ pub const OP: OpDef = OpDef {
     ..OpDef::NEW
 };
 
+/// The row of com.microsoft's QuantizeLinear, which took types that came to ONNX later.
+pub const MICROSOFT: OpDef = OpDef {
+    domain: "com.microsoft",
+    since: 1,
+    attrs: &[AttrDef::int("axis", 1)],
+    decompose: Some(|graph, id| crate::rebuild::Rebuild::new(graph, id).renamed()),
+    ..OP
+};
+
 /// The type in which x is divided by the scale: as asked for, a 16-bit float where both are of that type, else f32.
 fn precision(attribute: i64, x: DType, scale: DType) -> Result<DType, OpError> {
     let asked = type_attribute("precision", attribute, SCALED)?;
