@@ -330,7 +330,8 @@ impl<'m> Checker<'_, 'm> {
             return unsupported(self, format!("the model imports no opset of {shown:?}"));
         };
         let Some(row) = planc_ops::find(&node.domain, &node.op) else {
-            return unsupported(self, format!("the operator is not supported (domain {shown:?})"));
+            let why = planc_ops::excluded::reason(&node.domain, &node.op).map_or(String::new(), |r| format!(": {r}"));
+            return unsupported(self, format!("the operator is not supported (domain {shown:?}){why}"));
         };
         if opset < row.since {
             return unsupported(self, format!("the operator exists since opset {} only", row.since));

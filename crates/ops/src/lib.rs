@@ -34,4 +34,5 @@ pub use cx::{Arg, Decompose, EvalCx, InferCx, LowerCx, Lowered, UpgradeCx, norma
 pub use def::{AttrDef, AttrKind, Default, OpDef, Param, ParamKind, Props, TypeSet, Upgrade};
 pub use error::{ErrorKind, NodeError, OpError};
 pub use infer::{check_node, infer_graph, infer_node, locate};
+pub use ops::contrib::excluded;
 pub use table::{NEWEST_OPSET, all, find, row};

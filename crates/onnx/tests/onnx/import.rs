@@ -44,6 +44,17 @@ fn outputs(graph: &Graph) -> Vec<String> {
 }
 
 #[test]
+fn operators_that_are_programs_are_refused_with_a_way_out() {
+    for op in ["BeamSearch", "GreedySearch", "Sampling", "WhisperBeamSearch"] {
+        let mut m = model(vec![domain(node(op, &["x"], &["y"]), "com.microsoft")], &["3"]);
+        m.opset_import.push(opset("com.microsoft", 1));
+        let found = errors(&m);
+        assert_eq!(found[0].code, Code::UnsupportedOp);
+        assert!(found[0].to_string().contains("export the decoder by itself"), "{}", found[0]);
+    }
+}
+
+#[test]
 fn names_types_and_metadata_are_kept() {
     let mut m = model(vec![node("Relu", &["x"], &["h"]), node("Add", &["h", "w"], &["y"])], &["N", "3"]);
     graph(&mut m).initializer.push(floats("w", &[3], &[1.0, 2.0, 3.0]));

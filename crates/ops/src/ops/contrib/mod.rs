@@ -5,6 +5,7 @@ mod channels_last;
 mod dynamic_quantize_lstm;
 mod dynamic_quantize_matmul;
 mod embed_layer_normalization;
+pub mod excluded;
 mod fused_conv;
 mod fused_gemm;
 mod fused_matmul;
