@@ -35,6 +35,7 @@ use planc_ir::{Graph, NodeId, TensorType, ValueId};
 use planc_kir::Kernel;
 use planc_tensor::{Bytes, DType, Tensor, bf16, f16};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 /// How weights are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,11 +105,11 @@ pub(crate) fn run(g: &mut Graph, cx: &mut PassCx<'_>) -> Result<usize, PassError
             cx.decide(g, id, "f32 weights", format!("{pattern:?} says so"));
             continue;
         }
-        if !made.contains_key(&(w, transposed)) {
+        if let Entry::Vacant(vacant) = made.entry((w, transposed)) {
             match narrow(g, id, w, transposed, options.form) {
                 Ok(new) => {
                     cx.narrowed.push(new.1.clone());
-                    made.insert((w, transposed), new);
+                    vacant.insert(new);
                 }
                 Err(reason) => {
                     cx.decline(g, id, reason);

@@ -5,8 +5,8 @@
 //! the store (epilogues). Operators lower to it, backends match on it exhaustively, plans store it.
 //! Deliberately absent: operator names, layouts, devices.
 
-mod cost;
 pub mod approx;
+mod cost;
 mod expr;
 mod expr_text;
 pub mod interp;

@@ -337,7 +337,8 @@ impl<'a> Frame<'a> {
     fn join(&mut self, step: &Step) {
         for v in step.outputs.iter().flatten() {
             let shape = Cow::Borrowed(self.values.placement.shapes[*v as usize].as_deref().unwrap_or_default());
-            let data = self.values.placement.slots[*v as usize].map_or(Data::Arena(0, 0), |(at, len)| Data::Arena(at, len));
+            let data =
+                self.values.placement.slots[*v as usize].map_or(Data::Arena(0, 0), |(at, len)| Data::Arena(at, len));
             self.values.slots[*v as usize] = Some(Slot { shape, data });
         }
     }

@@ -17,7 +17,7 @@ pub const ARCH: PtxArch = PtxArch::sm(80);
 
 /// Interpreters that run threads in an order of their own each; copies arrive late or at once by turns.
 fn interpreters(seeds: Range<u64>) -> Vec<Arc<dyn Driver>> {
-    let delivery = |seed: u64| if seed % 2 == 0 { Delivery::Deferred } else { Delivery::Eager };
+    let delivery = |seed: u64| if seed.is_multiple_of(2) { Delivery::Deferred } else { Delivery::Eager };
     seeds.map(|seed| Arc::new(MockDriver::new(ARCH.number(), seed, delivery(seed))) as Arc<dyn Driver>).collect()
 }
 
