@@ -2,7 +2,7 @@
 
 use crate::quantised::{data_operands, moves};
 use crate::rewrite::{is_output, kernel, producer_op};
-use planc_ir::{Graph, NodeId, ValueId};
+use planc_ir::{Graph, NodeId, Use, ValueId};
 use planc_kir::Kernel;
 use planc_tensor::DType;
 use std::collections::{BTreeMap, BTreeSet};
@@ -87,8 +87,14 @@ pub(super) fn wanted(g: &Graph, layers: &[Layer], crosses: &dyn Fn(NodeId) -> bo
         }
         if let Some((a, b)) = addends(g, v) {
             let stored = |o: ValueId| g.uses(o).len() > 1 || movement(g, o).is_some();
+            // What is stored as numbers anyway gains nothing from codes beside them.
+            let codes_read = |id: &NodeId| {
+                quantised.contains(id) || kernel(g, *id).is_some_and(|(k, _)| matches!(k, Kernel::Map(_)) || moves(&k))
+            };
+            let only_codes =
+                |o: ValueId| !is_output(g, o) && g.uses(o).iter().all(|u| matches!(u, Use::Node(id) if codes_read(id)));
             let made = |o: ValueId| layer_before(g, o, &quantised).and_then(|id| order.get(&id).copied());
-            queue.extend([a, b].into_iter().filter(|o| stored(*o)));
+            queue.extend([a, b].into_iter().filter(|o| stored(*o) && only_codes(*o)));
             // Of two layers whose results meet, the later one adds the earlier one's.
             if let (false, false, Some(i), Some(j)) = (stored(a), stored(b), made(a), made(b)) {
                 queue.push(if i < j { a } else { b });
