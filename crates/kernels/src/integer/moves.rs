@@ -50,17 +50,16 @@ pub fn reorder_bytes(par: &dyn Parallel, n: usize, c: usize, pixels: usize, to_b
 /// Transposes a square by four squares of 8 x 8.
 #[inline(always)]
 fn transpose(square: &mut [[u8; PANEL]; PANEL]) {
-    let half = |square: &[[u8; PANEL]; PANEL], row: usize, column: usize| -> [u64; 8] {
-        let mut rows = std::array::from_fn(|i| {
-            u64::from_le_bytes(*square[row + i][column..].first_chunk().expect("this is a bug: half a row is 8 bytes"))
-        });
+    let from = *square;
+    for (row, column) in [(0, 0), (0, 8), (8, 0), (8, 8)] {
+        let mut rows = [0; 8];
+        for (to, from) in rows.iter_mut().zip(&from[row..]) {
+            let eight = from[column..].first_chunk().expect("this is a bug: half a row is eight bytes");
+            *to = u64::from_le_bytes(*eight);
+        }
         transpose8(&mut rows);
-        rows
-    };
-    let quarters = [(0, 0), (0, 8), (8, 0), (8, 8)].map(|(row, column)| (column, row, half(square, row, column)));
-    for (row, column, rows) in quarters {
-        for (to, from) in square[row..].iter_mut().zip(rows) {
-            to[column..column + 8].copy_from_slice(&from.to_le_bytes());
+        for (to, from) in square[column..].iter_mut().zip(rows) {
+            to[row..row + 8].copy_from_slice(&from.to_le_bytes());
         }
     }
 }

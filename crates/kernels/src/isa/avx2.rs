@@ -41,8 +41,8 @@ unsafe fn transpose8(x: *const f32, xs: usize, y: *mut f32, ys: usize) {
     unsafe {
         // No closure: compiled on its own, it would lack the instruction set.
         let mut r = [_mm256_loadu_ps(x); 8];
-        for i in 1..8 {
-            r[i] = _mm256_loadu_ps(x.add(i * xs));
+        for (i, r) in r.iter_mut().enumerate().skip(1) {
+            *r = _mm256_loadu_ps(x.add(i * xs));
         }
         let mut t = r;
         for i in (0..8).step_by(2) {

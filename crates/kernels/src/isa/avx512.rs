@@ -83,8 +83,8 @@ unsafe impl<const VNNI: bool> Simd for Avx512<VNNI> {
         unsafe {
             // No closure: compiled on its own, it would lack the instruction set.
             let mut r = [_mm512_loadu_ps(x); 16];
-            for i in 1..16 {
-                r[i] = _mm512_loadu_ps(x.add(i * xs));
+            for (i, r) in r.iter_mut().enumerate().skip(1) {
+                *r = _mm512_loadu_ps(x.add(i * xs));
             }
             // Four rounds: pairs, quads of floats within 128 bits, then 128-bit quarters twice.
             let mut t = r;
