@@ -13,7 +13,7 @@ fuzz_target!(|data: &[u8]| {
     if let Err(errors) = import_bytes(bytes.clone(), &Options::default()) {
         assert!(!errors.is_empty());
     }
-    for kind in [Kind::Tensor, Kind::Sequence, Kind::Optional] {
+    for kind in [Kind::Tensor, Kind::Sequence, Kind::Optional, Kind::Map] {
         if let Ok(value) = read(&bytes, kind) {
             assert_eq!(read(&Bytes::new(write("", &value)), kind).as_ref(), Ok(&value));
         }

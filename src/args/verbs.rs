@@ -110,7 +110,7 @@ impl Subject {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Inputs")]
 pub struct Inputs {
-    /// File with one input: .npy, .npz, .pb, .safetensors or .bin
+    /// File with one input: .npy, .npz, .pb, .json, .safetensors or .bin
     #[arg(long = "input", value_name = "NAME=FILE", value_parser = values::named_file)]
     pub input: Vec<NamedFile>,
     /// Folder with input_0.pb, input_1.pb... or NAME.npy, or one .npz or .safetensors file
@@ -206,7 +206,7 @@ pub enum Emit {
 pub struct Run {
     #[command(flatten)]
     pub subject: Subject,
-    /// Folder for the outputs: output_K.pb if the inputs were .pb, else NAME.npy
+    /// Folder for the outputs: output_K.pb if the inputs were .pb, else NAME.npy (maps: NAME.json)
     #[arg(long, value_name = "DIR")]
     pub outputs: Option<PathBuf>,
     /// Folder with expected outputs; exit code 1 when one differs

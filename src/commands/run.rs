@@ -4,7 +4,8 @@ use crate::Outcome;
 use crate::args::verbs::Run;
 use crate::error::{CliError, Exit, Fault};
 use crate::io::compare::{self, Compared};
-use crate::io::{inputs, outputs};
+use crate::io::inputs;
+use crate::io::outputs::{self, Output};
 use crate::machine::ms;
 use crate::{report, source};
 use planc_plan::program::PackedType;
@@ -13,7 +14,7 @@ use serde::Serialize;
 use std::time::Instant;
 
 #[derive(Serialize)]
-struct Output {
+struct Shown {
     name: String,
     dtype: &'static str,
     shape: Vec<usize>,
@@ -21,7 +22,7 @@ struct Output {
 
 #[derive(Serialize)]
 struct Report {
-    outputs: Vec<Output>,
+    outputs: Vec<Shown>,
     compile_ms: Option<f64>,
     load_ms: f64,
     run_ms: f64,
@@ -48,7 +49,10 @@ pub fn run(args: &Run) -> Outcome {
         None => Ok(Value::Tensor(t)),
     };
     let values = results.into_iter().zip(opened.plan.packed_outputs()).map(value).collect::<Result<Vec<_>, _>>()?;
-    let named: Vec<(String, Value)> = opened.plan.outputs().map(|d| d.name.clone()).zip(values).collect();
+    let types = opened.plan.packed_outputs();
+    let named = opened.plan.outputs().zip(values).zip(types);
+    let named: Vec<Output<'_>> =
+        named.map(|((d, value), packed)| Output { name: d.name.clone(), value, packed }).collect();
     if let Some(folder) = &args.outputs {
         outputs::write(folder, &named, given.as_pb)?;
     }
@@ -56,13 +60,14 @@ pub fn run(args: &Run) -> Outcome {
         args.reference.as_ref().map(|f| compare::with_folder(f, &named, args.rtol, args.atol)).transpose()?;
     let failed = compared.iter().flatten().any(|c| !c.ok);
     if args.json {
-        let output = |(name, v): &(String, Value)| {
-            let (dtype, shape) = match v {
+        let output = |o: &Output<'_>| {
+            let (dtype, shape) = match &o.value {
                 Value::Tensor(t) => (t.dtype().name(), t.shape().to_vec()),
                 Value::Sequence(list) => ("sequence", vec![list.len()]),
                 Value::Optional(v) => ("optional", vec![usize::from(v.is_some())]),
+                Value::Map(m) => ("map", vec![m.len()]),
             };
-            Output { name: name.clone(), dtype, shape }
+            Shown { name: o.name.clone(), dtype, shape }
         };
         report::print_json(&Report {
             outputs: named.iter().map(output).collect(),
@@ -81,9 +86,8 @@ pub fn run(args: &Run) -> Outcome {
 }
 
 /// Prints the outputs as a table.
-fn show(outputs: &[(String, Value)], compared: Option<&[Compared]>) -> Result<(), CliError> {
-    let first = |v: &Value| if let Value::Tensor(t) = v { preview(t) } else { String::new() };
-    let rows = outputs.iter().map(|(name, v)| vec![name.clone(), crate::io::value_text(v), first(v)]);
+fn show(outputs: &[Output<'_>], compared: Option<&[Compared]>) -> Result<(), CliError> {
+    let rows = outputs.iter().map(|o| vec![o.name.clone(), crate::io::value_text(&o.value), first(&o.value)]);
     report::print(&report::table(&["output", "type", "first elements"], rows))?;
     if let Some(compared) = compared {
         let rows = compared.iter().map(|c| {
@@ -98,6 +102,19 @@ fn show(outputs: &[(String, Value)], compared: Option<&[Compared]>) -> Result<()
         report::print(&report::table(&["compared", "verdict", "max abs", "relative", ""], rows))?;
     }
     Ok(())
+}
+
+/// The first elements of a tensor or map, or of the first map of a list.
+fn first(v: &Value) -> String {
+    match v {
+        Value::Tensor(t) => preview(t),
+        Value::Map(m) => format!("{} -> {}", preview(m.keys()), preview(m.values())),
+        Value::Sequence(list) => match list.first() {
+            Some(Value::Map(_)) => first(&list[0]),
+            _ => String::new(),
+        },
+        Value::Optional(_) => String::new(),
+    }
 }
 
 /// Elements shown of an output.

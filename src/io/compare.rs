@@ -1,6 +1,7 @@
 //! Comparing outputs with expected ones, as ONNX's test runner does: |got - want| <= atol + rtol * |want|.
 
-use super::{file_name, npy, type_text, value_text};
+use super::outputs::Output;
+use super::{file_name, maps, npy, type_text, value_text};
 use crate::error::{CliError, Fault};
 use planc_onnx::data::{self, Kind};
 use planc_tensor::{DType, Tensor, Value, View, bf16, f16};
@@ -25,18 +26,16 @@ pub struct Compared {
     pub fault: Option<String>,
 }
 
-/// Compares `outputs` with the files of `folder`: `output_K.pb`, or `NAME.npy`.
+/// Compares `outputs` with the files of `folder`: `output_K.pb`, or `NAME.npy` (`NAME.json` for what holds maps).
 ///
 /// # Errors
 /// When a file is missing or cannot be read.
-pub fn with_folder(
-    folder: &Path,
-    outputs: &[(String, Value)],
-    rtol: f64,
-    atol: f64,
-) -> Result<Vec<Compared>, CliError> {
-    let one = |(k, (name, got)): (usize, &(String, Value))| {
-        let (pb, npy) = (folder.join(format!("output_{k}.pb")), folder.join(format!("{}.npy", file_name(name))));
+pub fn with_folder(folder: &Path, outputs: &[Output<'_>], rtol: f64, atol: f64) -> Result<Vec<Compared>, CliError> {
+    let one = |(k, output): (usize, &Output<'_>)| {
+        let (name, got) = (&output.name, &output.value);
+        let extension = if output.maps().is_some() { "json" } else { "npy" };
+        let own = folder.join(format!("{}.{extension}", file_name(name)));
+        let pb = folder.join(format!("output_{k}.pb"));
         let fail = |path: &Path, what: &str| {
             CliError::new(Fault::TensorFile, format!("cannot read {}: {what}", path.display())).file(path)
         };
@@ -44,13 +43,16 @@ pub fn with_folder(
             Value::Tensor(t) => (Kind::Tensor, Some(t.dtype())),
             Value::Sequence(_) => (Kind::Sequence, None),
             Value::Optional(_) => (Kind::Optional, None),
+            Value::Map(_) => (Kind::Map, None),
         };
         let want = if pb.exists() {
             data::read(&super::open(&pb)?, kind).map_err(|e| fail(&pb, &e.to_string()))?
-        } else if npy.exists() && dtype.is_some() {
-            Value::Tensor(npy::parse(&super::open(&npy)?, dtype).map_err(|e| fail(&npy, &e))?)
+        } else if let (Some(ty), true) = (output.maps(), own.exists()) {
+            maps::read(ty, super::open(&own)?.as_slice()).map_err(|e| fail(&own, &e))?
+        } else if own.exists() && dtype.is_some() {
+            Value::Tensor(npy::parse(&super::open(&own)?, dtype).map_err(|e| fail(&own, &e))?)
         } else {
-            let what = format!("output {name:?}: there is neither {} nor {}", pb.display(), npy.display());
+            let what = format!("output {name:?}: there is neither {} nor {}", pb.display(), own.display());
             return Err(CliError::new(Fault::TensorFile, what).at("output", name.clone()));
         };
         Ok(values(name, got, &want, rtol, atol))
@@ -83,6 +85,7 @@ fn values(name: &str, got: &Value, want: &Value, rtol: f64, atol: f64) -> Compar
             })
         }
         (Value::Optional(Some(g)), Value::Optional(Some(w))) => values(name, g, w, rtol, atol),
+        (Value::Map(g), Value::Map(w)) if g.keys() == w.keys() => tensors(name, g.values(), w.values(), rtol, atol),
         _ if got == want => tensors(name, &Tensor::scalar(true), &Tensor::scalar(true), rtol, atol),
         _ => different(),
     }
@@ -137,6 +140,19 @@ fn numbers(v: View<'_>) -> Option<Vec<f64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn maps_are_compared_key_by_key() {
+        let map = |keys: &[i64], v: &[f32]| {
+            let map = planc_tensor::Map::new(&Tensor::vector(keys.to_vec()), &Tensor::vector(v.to_vec()));
+            Value::Sequence(vec![Value::Map(map.unwrap())])
+        };
+        let check = |g: &Value, w: &Value| values("x", g, w, 0.0, 0.1);
+        assert!(check(&map(&[1, 2], &[0.5, 0.25]), &map(&[2, 1], &[0.25, 0.55])).ok);
+        assert_eq!(check(&map(&[1, 2], &[0.5, 0.25]), &map(&[1, 2], &[0.25, 0.5])).wrong, 2);
+        let other = check(&map(&[1, 2], &[0.5, 0.25]), &map(&[1, 3], &[0.5, 0.25]));
+        assert!(!other.ok && other.fault.is_some());
+    }
 
     #[test]
     fn tolerances_and_special_values() {

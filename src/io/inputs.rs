@@ -3,7 +3,7 @@
 //! Guarantees: inputs come in the plan's order, and element types and shapes fit the plan, names of free dims having one
 //! value each; what does not fit is named with what was expected.
 
-use super::{file_name, npy, random, type_text};
+use super::{file_name, maps, npy, random, type_text};
 use crate::args::verbs::Inputs;
 use crate::error::{CliError, Fault};
 use crate::report;
@@ -148,16 +148,19 @@ pub(super) fn one(port: &Port<'_>, path: &Path) -> Result<Tensor, CliError> {
     }
 }
 
-/// A sequence or optional, packed.
+/// A sequence, optional or map, packed.
 fn packed(ty: &PackedType, extension: &str, bytes: &Bytes) -> Result<Tensor, String> {
     let kind = match ty.levels.first() {
         Some(Level::Sequence) => data::Kind::Sequence,
+        Some(Level::Map(_)) => data::Kind::Map,
         _ => data::Kind::Optional,
     };
-    if extension != "pb" {
-        return Err(format!("the model takes {ty}, which only .pb files hold"));
-    }
-    let value = data::read(bytes, kind).map_err(|e| e.to_string())?;
+    let value = match extension {
+        "pb" => data::read(bytes, kind).map_err(|e| e.to_string())?,
+        "json" if ty.has_maps() => maps::read(ty, bytes.as_slice())?,
+        _ if ty.has_maps() => return Err(format!("the model takes {ty}, which only .json and .pb files hold")),
+        _ => return Err(format!("the model takes {ty}, which only .pb files hold")),
+    };
     if ty.holds(&value) { Ok(pack(&value)) } else { Err(format!("it holds something else than {ty}")) }
 }
 
@@ -203,7 +206,7 @@ pub(super) fn many(ports: &[Port<'_>], path: &Path, found: &mut [Option<(Tensor,
     }
     for f in &files {
         let file = name(f);
-        let stem = file.strip_suffix(".npy").or_else(|| file.strip_suffix(".bin"));
+        let stem = [".npy", ".bin", ".json"].iter().find_map(|e| file.strip_suffix(e));
         let Some(stem) = stem else { continue };
         match decls.iter().position(|d| file_name(&d.name) == stem) {
             Some(at) => found[at] = Some((one(&ports[at], f)?, f.display().to_string())),
@@ -343,6 +346,15 @@ mod tests {
         let text = |r: Result<Tensor, String>| r.unwrap_err();
         assert_eq!(text(packed(&ty, "pb", &file(Tensor::scalar(1i64)))), "it holds something else than seq(f32)");
         assert!(text(packed(&ty, "npy", &file(Tensor::scalar(1f32)))).ends_with("which only .pb files hold"));
+        let map = PackedType { levels: vec![Level::Map(DType::I64)], dtype: DType::F32 };
+        let json = |text: &str| Bytes::new(text.as_bytes().to_vec());
+        let good = packed(&map, "json", &json("{\"7\": 0.5}")).unwrap();
+        let value = planc_tensor::Map::new(&Tensor::vector(vec![7i64]), &Tensor::vector(vec![0.5f32])).unwrap();
+        assert_eq!(planc_tensor::unpack(good.view()), Ok(planc_tensor::Value::Map(value.clone())));
+        let file = Bytes::new(data::write("x", &planc_tensor::Value::Map(value)));
+        assert_eq!(packed(&map, "pb", &file), Ok(good));
+        assert!(text(packed(&map, "npy", &json("{}"))).ends_with("which only .json and .pb files hold"));
+        assert!(text(packed(&ty, "json", &json("[]"))).ends_with("which only .pb files hold"));
     }
 
     fn message(result: Result<Given, CliError>) -> String {

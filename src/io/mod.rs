@@ -4,6 +4,7 @@
 
 pub mod compare;
 pub mod inputs;
+pub mod maps;
 pub mod npy;
 pub mod outputs;
 pub mod random;
@@ -78,7 +79,7 @@ pub fn file_name(tensor: &str) -> String {
     tensor.replace(['/', '\\', ':'], "_")
 }
 
-/// The type of a value as printed: `f32[1,3]`, `seq(2 of f32[3])`, `optional()`.
+/// The type of a value as printed: `f32[1,3]`, `seq(2 of f32[3])`, `optional()`, `map(3 of string,f32)`.
 pub fn value_text(v: &Value) -> String {
     match v {
         Value::Tensor(t) => type_text(t),
@@ -88,6 +89,7 @@ pub fn value_text(v: &Value) -> String {
         },
         Value::Optional(None) => "optional()".into(),
         Value::Optional(Some(v)) => format!("optional({})", value_text(v)),
+        Value::Map(m) => format!("map({} of {},{})", m.len(), m.keys().dtype(), m.values().dtype()),
     }
 }
 

@@ -50,6 +50,13 @@ pub enum Type {
     Sequence(Box<Type>),
     /// A value or nothing.
     Optional(Box<Type>),
+    /// A map; [`planc_tensor::Map::has_types`] of its types.
+    Map {
+        /// Type of the keys.
+        key: DType,
+        /// Type of the values.
+        value: DType,
+    },
 }
 
 impl Type {
@@ -90,6 +97,7 @@ impl fmt::Display for Type {
             Type::Tensor(t) => t.fmt(f),
             Type::Sequence(t) => write!(f, "seq({t})"),
             Type::Optional(t) => write!(f, "optional({t})"),
+            Type::Map { key, value } => write!(f, "map({key},{value})"),
         }
     }
 }

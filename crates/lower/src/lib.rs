@@ -464,6 +464,10 @@ fn packed_type(ty: &Type) -> Option<PackedType> {
             Type::Tensor(t) => return Some(PackedType { levels, dtype: t.dtype }),
             Type::Sequence(inner) => (Level::Sequence, inner),
             Type::Optional(inner) => (Level::Optional, inner),
+            Type::Map { key, value } => {
+                levels.push(Level::Map(*key));
+                return Some(PackedType { levels, dtype: *value });
+            }
         };
         levels.push(level.0);
         ty = level.1;

@@ -12,7 +12,7 @@ use crate::data::write_tensor;
 use crate::error::{Code, ImportError, NodePlace};
 use crate::import::Metadata;
 use crate::wire::{put_bytes, put_number, put_varint};
-use planc_ir::{Capture, Def, Graph, Layout, Node, Type, ValueId};
+use planc_ir::{Capture, Def, Graph, Layout, Node, TensorType, Type, ValueId};
 use planc_tensor::{Attr, DType, Dim, Tensor};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -362,6 +362,11 @@ fn type_proto(ty: &Type) -> Vec<u8> {
         Type::Optional(t) => {
             put_bytes(&mut inner, 1, &type_proto(t));
             9
+        }
+        Type::Map { key, value } => {
+            put_number(&mut inner, 1, u64::from(key.onnx().unsigned_abs()));
+            put_bytes(&mut inner, 2, &type_proto(&TensorType::fixed(*value, &[]).into()));
+            5
         }
     };
     put_bytes(&mut out, number, &inner);

@@ -62,7 +62,7 @@ pub enum TypeRecord {
     SparseTensor,
     Sequence(Option<Box<TypeRecord>>),
     Optional(Option<Box<TypeRecord>>),
-    Map,
+    Map { key: i32, value: Option<Box<TypeRecord>> },
 }
 
 /// One dimension as declared.

@@ -103,7 +103,7 @@ fn from_type(t: pb::TypeProto) -> Option<TypeRecord> {
         }
         Value::SequenceType(s) => TypeRecord::Sequence(element(s.elem_type)),
         Value::OptionalType(o) => TypeRecord::Optional(element(o.elem_type)),
-        Value::MapType(_) => TypeRecord::Map,
+        Value::MapType(m) => TypeRecord::Map { key: m.key_type, value: element(m.value_type) },
         Value::SparseTensorType(_) => TypeRecord::SparseTensor,
         _ => return None,
     })

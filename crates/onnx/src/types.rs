@@ -8,7 +8,7 @@ use crate::error::{Code, ImportError};
 use crate::model::{DimRecord, TypeRecord};
 use crate::tensor::{MAX_RANK, element_type};
 use planc_ir::{TensorType, Type};
-use planc_tensor::Dim;
+use planc_tensor::{DType, Dim, Map};
 use std::collections::BTreeSet;
 
 /// Elements of an input at most, as for results of nodes: keeps byte counts far from overflow.
@@ -57,12 +57,13 @@ impl Declared {
         Ok(match record {
             TypeRecord::Sequence(t) => Type::Sequence(element(t)?),
             TypeRecord::Optional(t) => Type::Optional(element(t)?),
-            TypeRecord::Map | TypeRecord::SparseTensor => {
-                let what = if *record == TypeRecord::Map { "maps" } else { "sparse tensors" };
-                return Err(ImportError::new(
-                    Code::UnsupportedFeature,
-                    format!("values that are {what} are not supported"),
-                ));
+            TypeRecord::Map { key, value } => {
+                let (key, value) = map_types(*key, value.as_deref())?;
+                Type::Map { key, value }
+            }
+            TypeRecord::SparseTensor => {
+                let message = "values that are sparse tensors are not supported";
+                return Err(ImportError::new(Code::UnsupportedFeature, message));
             }
             TypeRecord::Tensor { element, shape } => {
                 let dtype = element_type(*element)?;
@@ -105,6 +106,25 @@ impl Declared {
         self.used.insert(name);
         dim
     }
+}
+
+/// The types of keys and values of a map.
+fn map_types(key: i32, value: Option<&TypeRecord>) -> Result<(DType, DType), ImportError> {
+    let key = element_type(key)?;
+    let value = match value {
+        // Whatever shape is declared, a value is one element.
+        Some(TypeRecord::Tensor { element, .. }) => element_type(*element)?,
+        Some(_) => {
+            let message = "maps whose values are not tensors are not supported";
+            return Err(ImportError::new(Code::UnsupportedFeature, message));
+        }
+        None => return Err(ImportError::new(Code::Type, "the value type of a map is missing")),
+    };
+    if !Map::has_types(key, value) {
+        let message = format!("maps from {key} to {value} are not supported");
+        return Err(ImportError::new(Code::UnsupportedFeature, message));
+    }
+    Ok((key, value))
 }
 
 /// The name of a dim that has one.
@@ -152,6 +172,10 @@ pub(crate) fn contradiction(declared: &TypeRecord, found: &Type) -> Option<Contr
         (TypeRecord::Sequence(Some(d)), Type::Sequence(f)) | (TypeRecord::Optional(Some(d)), Type::Optional(f)) => {
             contradiction(d, f)
         }
+        (TypeRecord::Map { key: k, value: v }, Type::Map { key, value }) => {
+            let same = map_types(*k, v.as_deref()).is_ok_and(|found| found == (*key, *value));
+            (!same).then(|| Contradiction::Type(format!("declared as another map, is {found}")))
+        }
         (TypeRecord::Sequence(None), Type::Sequence(_)) | (TypeRecord::Optional(None), Type::Optional(_)) => None,
         (declared, found) => {
             let kind = match declared {
@@ -159,7 +183,7 @@ pub(crate) fn contradiction(declared: &TypeRecord, found: &Type) -> Option<Contr
                 TypeRecord::SparseTensor => "a sparse tensor",
                 TypeRecord::Sequence(_) => "a sequence",
                 TypeRecord::Optional(_) => "an optional",
-                TypeRecord::Map => "a map",
+                TypeRecord::Map { .. } => "a map",
             };
             Some(Contradiction::Type(format!("declared as {kind}, is {found}")))
         }
@@ -178,10 +202,13 @@ fn shape_text(dims: &[DimRecord]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use planc_tensor::DType;
 
     fn tensor(dims: &[DimRecord]) -> TypeRecord {
         TypeRecord::Tensor { element: 1, shape: Some(dims.to_vec()) }
+    }
+
+    fn map(key: i32, value: Option<TypeRecord>) -> TypeRecord {
+        TypeRecord::Map { key, value: value.map(Box::new) }
     }
 
     #[test]
@@ -193,6 +220,8 @@ mod tests {
         declared.note(&clash);
         let ty = declared.value_type("x", &record).unwrap();
         assert_eq!(ty.to_string(), "f32[2,N,x.d2_,x.d3,x.d4,3]");
+        let ty = declared.value_type("x", &map(8, Some(tensor(&[Value(1)])))).unwrap();
+        assert_eq!(ty.to_string(), "map(string,f32)");
     }
 
     #[test]
@@ -200,7 +229,10 @@ mod tests {
         let code = |t: &TypeRecord| Declared::default().value_type("x", t).unwrap_err().code;
         assert_eq!(code(&TypeRecord::Tensor { element: 0, shape: None }), Code::ElementType);
         assert_eq!(code(&TypeRecord::Sequence(None)), Code::Type);
-        assert_eq!(code(&TypeRecord::Map), Code::UnsupportedFeature);
+        assert_eq!(code(&TypeRecord::SparseTensor), Code::UnsupportedFeature);
+        assert_eq!(code(&map(7, None)), Code::Type);
+        assert_eq!(code(&map(1, Some(TypeRecord::Tensor { element: 1, shape: None }))), Code::UnsupportedFeature);
+        assert_eq!(code(&map(7, Some(map(7, None)))), Code::UnsupportedFeature);
         assert_eq!(code(&tensor(&[DimRecord::Value(i64::MAX)])), Code::ShapeLimit);
         assert_eq!(code(&tensor(&vec![DimRecord::Value(1 << 20); 3])), Code::ShapeLimit);
         let deep = (0..20).fold(tensor(&[]), |t, _| TypeRecord::Sequence(Some(Box::new(t))));
@@ -217,6 +249,10 @@ mod tests {
         assert!(matches!(none(&[]), Some(Contradiction::Shape(_))));
         let wrong = TypeRecord::Tensor { element: 7, shape: None };
         assert_eq!(contradiction(&wrong, &found), Some(Contradiction::Type("declared as i64, is f32".into())));
-        assert!(matches!(contradiction(&TypeRecord::Map, &found), Some(Contradiction::Type(_))));
+        let floats = map(8, Some(TypeRecord::Tensor { element: 1, shape: None }));
+        assert!(matches!(contradiction(&floats, &found), Some(Contradiction::Type(_))));
+        let map = |value| Type::Map { key: DType::String, value };
+        assert_eq!(contradiction(&floats, &map(DType::F32)), None);
+        assert!(matches!(contradiction(&floats, &map(DType::I64)), Some(Contradiction::Type(_))));
     }
 }

@@ -532,6 +532,20 @@ pub(crate) fn fields(bytes: &[u8]) -> Result<Vec<Field>, ImportError> {
     Ok(fields)
 }
 
+/// The numbers that lie one after the other in `bytes`; what does not end is left out.
+pub(crate) fn varints(bytes: &[u8]) -> Vec<u64> {
+    let (mut all, mut value, mut shift) = (vec![], 0u64, 0u32);
+    for byte in bytes {
+        value |= u64::from(byte & 0x7f).checked_shl(shift).unwrap_or(0);
+        shift += 7;
+        if byte & 0x80 == 0 {
+            all.push(value);
+            (value, shift) = (0, 0);
+        }
+    }
+    all
+}
+
 /// Appends a field of bytes.
 pub(crate) fn put_bytes(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
     put_varint(out, u64::from(number) << 3 | 2);

@@ -95,7 +95,10 @@ pub(crate) fn parse(text: &str) -> Result<Type, OpError> {
     if let Some(rest) = text.strip_prefix("optional(") {
         return Ok(Type::Optional(Box::new(parse(rest)?)));
     }
+    let dtype = |name: &str| DType::from_name(name).ok_or_else(|| OpError::attribute(format!("{text:?} is no type")));
+    if let Some((key, value)) = text.strip_prefix("map(").and_then(|rest| rest.split_once(',')) {
+        return Ok(Type::Map { key: dtype(key)?, value: dtype(value.trim_end_matches(')'))? });
+    }
     let name = text.split('[').next().unwrap_or_default();
-    let dtype = DType::from_name(name).ok_or_else(|| OpError::attribute(format!("{text:?} is no type")))?;
-    Ok(TensorType::unranked(dtype).into())
+    Ok(TensorType::unranked(dtype(name)?).into())
 }

@@ -6,7 +6,7 @@
 //! cannot recurse), ranks are small. Sizes that depend on the run's shapes are computed, and checked, by the runtime.
 
 use planc_kir::{Expr, Kernel};
-use planc_tensor::{DType, Dim, Layout, Value};
+use planc_tensor::{DType, Dim, Layout, Map, Value};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -33,7 +33,7 @@ pub struct Manifest {
 pub struct PackedType {
     /// What it is, and what that holds, outermost first.
     pub levels: Vec<Level>,
-    /// Element type of the tensors in it.
+    /// Element type of the tensors in it, or of the values of the maps in it.
     pub dtype: DType,
 }
 
@@ -44,9 +44,23 @@ pub enum Level {
     Sequence,
     /// A value or nothing.
     Optional,
+    /// A map from keys of this type to elements; nothing is inside of it.
+    Map(DType),
 }
 
 impl PackedType {
+    /// Whether there are values of this type.
+    fn is_sound(&self) -> bool {
+        let Some((last, outer)) = self.levels.split_last() else { return false };
+        let fits = if let Level::Map(key) = last { Map::has_types(*key, self.dtype) } else { true };
+        fits && self.levels.len() <= MAX_LEVELS && !outer.iter().any(|l| matches!(l, Level::Map(_)))
+    }
+
+    /// Whether maps are in it.
+    pub fn has_maps(&self) -> bool {
+        matches!(self.levels.last(), Some(Level::Map(_)))
+    }
+
     /// Whether `value` is of this type.
     pub fn holds(&self, value: &Value) -> bool {
         holds(&self.levels, self.dtype, value)
@@ -58,6 +72,7 @@ fn holds(levels: &[Level], dtype: DType, value: &Value) -> bool {
         ([], Value::Tensor(t)) => t.dtype() == dtype,
         ([Level::Sequence, inner @ ..], Value::Sequence(values)) => values.iter().all(|v| holds(inner, dtype, v)),
         ([Level::Optional, inner @ ..], Value::Optional(v)) => v.as_ref().is_none_or(|v| holds(inner, dtype, v)),
+        ([Level::Map(key)], Value::Map(map)) => map.keys().dtype() == *key && map.values().dtype() == dtype,
         _ => false,
     }
 }
@@ -65,7 +80,11 @@ fn holds(levels: &[Level], dtype: DType, value: &Value) -> bool {
 impl fmt::Display for PackedType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for level in &self.levels {
-            f.write_str(if *level == Level::Sequence { "seq(" } else { "optional(" })?;
+            match level {
+                Level::Sequence => f.write_str("seq("),
+                Level::Optional => f.write_str("optional("),
+                Level::Map(key) => write!(f, "map({key},"),
+            }?;
         }
         write!(f, "{}", self.dtype)?;
         self.levels.iter().try_for_each(|_| f.write_str(")"))
@@ -241,7 +260,7 @@ impl Manifest {
             let decl = manifest.programs[0].values.get(*v as usize);
             decl.is_some_and(|d| d.dtype == DType::U8 && d.layout == Layout::RowMajor)
         };
-        if manifest.packed.iter().any(|(v, t)| !bytes(v) || t.levels.is_empty() || t.levels.len() > MAX_LEVELS) {
+        if manifest.packed.iter().any(|(v, t)| !bytes(v) || !t.is_sound()) {
             return Err(fail("a packed value is none"));
         }
         for (i, p) in manifest.programs.iter().enumerate() {
@@ -422,4 +441,39 @@ pub fn encode_strings(strings: &[String]) -> Vec<u8> {
 /// The strings of such bytes; none when they are damaged, which the hash of the section tells.
 pub fn decode_strings(bytes: &[u8]) -> Vec<String> {
     postcard::from_bytes(bytes).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packed_types_are_checked() {
+        let ty = |levels: &[Level], dtype| PackedType { levels: levels.to_vec(), dtype };
+        let decl = ValueDecl {
+            name: "x".into(),
+            dtype: DType::U8,
+            shape: None,
+            layout: Layout::RowMajor,
+            storage: Storage::Input,
+        };
+        let program = Program { values: vec![decl], inputs: vec![0], ..Program::default() };
+        let read = |packed: PackedType| {
+            let manifest = Manifest { name: "m".into(), programs: vec![program.clone()], packed: vec![(0, packed)] };
+            Manifest::decode(&manifest.encode(), 0) == Ok(manifest)
+        };
+        let by_text = Level::Map(DType::String);
+        let maps = ty(&[Level::Sequence, by_text], DType::F32);
+        assert_eq!(maps.to_string(), "seq(map(string,f32))");
+        assert!(maps.has_maps() && read(maps) && read(ty(&[Level::Optional], DType::Bool)));
+        for wrong in [
+            ty(&[], DType::F32),
+            ty(&[by_text, Level::Sequence], DType::F32),
+            ty(&[by_text], DType::Bool),
+            ty(&[Level::Map(DType::F32)], DType::F32),
+            ty(&[Level::Sequence; MAX_LEVELS + 1], DType::F32),
+        ] {
+            assert!(!read(wrong.clone()), "{wrong}");
+        }
+    }
 }

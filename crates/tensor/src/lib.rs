@@ -26,7 +26,7 @@ pub use num_complex::Complex;
 pub use round::{bf16_from_f64, f16_from_f64};
 pub use shape::{broadcast, broadcast_strides, contiguous_strides, element_count};
 pub use tensor::{Tensor, TensorError};
-pub use value::{NotPacked, Value, pack, unpack};
+pub use value::{Map, NotMap, NotPacked, Value, pack, unpack};
 pub use view::{View, ViewData};
 
 pub use half::{bf16, f16};

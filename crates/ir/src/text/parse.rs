@@ -6,7 +6,7 @@ use super::{FORMAT, Header};
 use crate::{
     Attrs, Capture, Epilogue, Graph, Layout, NodeBuilder, OpName, Origin, Subgraph, TensorType, Type, ValueId,
 };
-use planc_tensor::{Attr, DType, Dim, Tensor, element_count, parse_dim};
+use planc_tensor::{Attr, DType, Dim, Map, Tensor, element_count, parse_dim};
 
 /// Where a text is wrong, and what is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -255,13 +255,28 @@ impl<'a> Parser<'a> {
                 self.expect(')')?;
                 if word == "seq" { Type::Sequence(of) } else { Type::Optional(of) }
             }
-            _ => {
-                let dtype = DType::from_name(word).ok_or_else(|| format!("`{word}` is not an element type"))?;
-                Type::Tensor(self.tensor_type(dtype)?)
+            "map" => {
+                self.expect('(')?;
+                let key = self.dtype()?;
+                self.expect(',')?;
+                let value = self.dtype()?;
+                self.expect(')')?;
+                if !Map::has_types(key, value) {
+                    return Err(format!("there are no maps from {key} to {value}"));
+                }
+                Type::Map { key, value }
             }
+            _ => Type::Tensor(self.tensor_type(element_type(word)?)?),
         };
         self.depth -= 1;
         Ok(ty)
+    }
+
+    fn dtype(&mut self) -> Result1<DType> {
+        match self.next()? {
+            Token::Word(w) => element_type(w),
+            t => Err(format!("expected an element type, found {}", t.show())),
+        }
     }
 
     fn tensor_type(&mut self, dtype: DType) -> Result1<TensorType> {
@@ -551,6 +566,10 @@ fn dim_len(text: &str) -> Option<usize> {
         }
     }
     None
+}
+
+fn element_type(word: &str) -> Result1<DType> {
+    DType::from_name(word).ok_or_else(|| format!("`{word}` is not an element type"))
 }
 
 /// Whether an element is written as an integer.

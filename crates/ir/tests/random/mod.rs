@@ -5,7 +5,7 @@ use planc_ir::{
     text::content_hash,
 };
 use planc_kir::{BinOp, ExprBuilder, UnOp};
-use planc_tensor::{Attr, Bytes, DType, Dim, Tensor};
+use planc_tensor::{Attr, Bytes, DType, Dim, Map, Tensor};
 
 /// A small generator (SplitMix64), so that a seed is all that a failure needs.
 pub struct Rng(u64);
@@ -44,12 +44,13 @@ fn dim(r: &mut Rng) -> Dim {
 
 fn ty(r: &mut Rng) -> Type {
     let dtype = r.pick(DType::ALL);
-    match r.below(8) {
+    match r.below(9) {
         0 => Type::Sequence(Box::new(ty(r))),
         1 => Type::Optional(Box::new(ty(r))),
         2 => TensorType::unranked(dtype).into(),
         3 => TensorType { layout: Layout::Nchw16c, ..TensorType::new(dtype, vec![dim(r), dim(r), dim(r)]) }.into(),
-        n => TensorType::new(dtype, (4..n).map(|_| dim(r)).collect()).into(),
+        4 => Type::Map { key: r.pick(Map::KEYS), value: r.pick(Map::VALUES) },
+        n => TensorType::new(dtype, (5..n).map(|_| dim(r)).collect()).into(),
     }
 }
 

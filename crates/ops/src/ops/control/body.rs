@@ -27,6 +27,7 @@ impl Visible {
         match ty {
             Type::Tensor(t) => self.add_dims(t.shape.iter().flatten()),
             Type::Sequence(t) | Type::Optional(t) => self.add(t),
+            Type::Map { .. } => {}
         }
     }
 
@@ -46,6 +47,7 @@ impl Visible {
             }
             Type::Sequence(t) => Type::Sequence(Box::new(self.export(t, fresh))),
             Type::Optional(t) => Type::Optional(Box::new(self.export(t, fresh))),
+            Type::Map { .. } => ty.clone(),
         }
     }
 
@@ -135,6 +137,7 @@ pub(crate) fn join(a: &Type, b: &Type, fresh: &dyn Fn(usize) -> Dim) -> Result<T
         }
         (Type::Sequence(x), Type::Sequence(y)) => Ok(Type::Sequence(Box::new(join(x, y, fresh)?))),
         (Type::Optional(x), Type::Optional(y)) => Ok(Type::Optional(Box::new(join(x, y, fresh)?))),
+        _ if a == b => Ok(a.clone()),
         _ => Err(OpError::type_(format!("{a} and {b} are not of one type"))),
     }
 }
@@ -186,5 +189,6 @@ fn unranked(ty: &Type) -> Type {
         Type::Tensor(t) => TensorType::unranked(t.dtype).into(),
         Type::Sequence(t) => Type::Sequence(Box::new(unranked(t))),
         Type::Optional(t) => Type::Optional(Box::new(unranked(t))),
+        Type::Map { .. } => ty.clone(),
     }
 }
