@@ -12,3 +12,4 @@ mod rewrites;
 mod sequence;
 mod stateful;
 mod table;
+mod text;

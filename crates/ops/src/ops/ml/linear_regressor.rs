@@ -1,7 +1,7 @@
 //! LinearRegressor: a product with constant coefficients, plus intercepts.
 
 use super::binarizer::NUMBERS;
-use super::forest::{matrix, transform};
+use super::scores::{PostTransform, matrix, rows};
 use crate::floats::{narrow, widen};
 use crate::{AttrDef, AttrKind, OpDef, OpError, Param, TypeSet, operand};
 use planc_tensor::{DType, Dim};
@@ -21,11 +21,8 @@ pub const OP: OpDef = OpDef {
     ],
     infer: |cx| {
         let targets = targets(cx.int("targets"))?;
-        let rows = match cx.shape(0)? {
-            Some([n, _]) => n.clone(),
-            Some(_) => Dim::from(1i64),
-            None => cx.fresh(0, 0),
-        };
+        PostTransform::named(cx.str("post_transform"))?;
+        let rows = rows(cx)?;
         cx.set_tensor(0, DType::F32, vec![rows, Dim::from(targets)]);
         Ok(())
     },
@@ -51,7 +48,8 @@ pub const OP: OpDef = OpDef {
                 y.push(sum + f64::from(*intercepts.get(t).unwrap_or(&0.0)));
             }
         }
-        transform(cx.str("post_transform"), &mut y, targets)?;
+        let transform = PostTransform::named(cx.str("post_transform"))?;
+        y.chunks_mut(targets).for_each(|row| transform.run(row));
         Ok(vec![narrow(DType::F32, &[rows, targets], y)?])
     }),
     ..OpDef::NEW

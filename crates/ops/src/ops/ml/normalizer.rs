@@ -25,6 +25,7 @@ pub const OP: OpDef = OpDef {
         let mut v = widen(x)?;
         for row in v.chunks_mut(columns) {
             let by = norm(row);
+            // Rows of zeros stay.
             if by != 0.0 {
                 row.iter_mut().for_each(|v| *v /= by);
             }
@@ -36,6 +37,7 @@ pub const OP: OpDef = OpDef {
 
 fn norm(name: &str) -> Result<fn(&[f64]) -> f64, OpError> {
     Ok(match name {
+        // The sign counts: what is largest may be negative.
         "MAX" => |row| row.iter().copied().fold(f64::NEG_INFINITY, f64::max),
         "L1" => |row| row.iter().map(|v| v.abs()).sum(),
         "L2" => |row| row.iter().map(|v| v * v).sum::<f64>().sqrt(),

@@ -40,7 +40,8 @@ fn eval(cx: &EvalCx<'_>, inputs: &[Option<View<'_>>]) -> Result<Vec<Tensor>, OpE
         x.as_strings().iter().map(|s| names.iter().rposition(|n| n == s)).collect()
     } else {
         let numbers = cx.ints("cats_int64s").unwrap_or_default();
-        widen(x)?.into_iter().map(|v| numbers.iter().rposition(|n| *n as f64 == v)).collect()
+        // Categories are integers, and so is what is looked up.
+        widen(x)?.into_iter().map(|v| numbers.iter().rposition(|n| *n as f64 == v.trunc())).collect()
     };
     if !cx.flag("zeros") && found.contains(&None) {
         return Err(OpError::value("an element is of no category"));

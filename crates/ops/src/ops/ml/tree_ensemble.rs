@@ -1,6 +1,8 @@
 //! TreeEnsemble: decision trees whose leaves vote for targets.
 
-use super::forest::{Forest, Join, Mode, Next, Split, matrix, transform};
+use super::forest::{Forest, Join, Mode, Next, Split, Vote, index};
+use super::in_operands;
+use super::scores::{PostTransform, matrix};
 use crate::floats::{narrow, widen};
 use crate::{AttrDef, AttrKind, EvalCx, InferCx, OpDef, OpError, Param, TypeSet, operand};
 use planc_ir::Attrs;
@@ -33,6 +35,7 @@ pub const OP: OpDef = OpDef {
         AttrDef::required("tree_roots", AttrKind::Ints),
     ],
     infer: |cx: &mut InferCx<'_>| {
+        transform(cx.int("post_transform"))?;
         let targets = forest(cx.attrs())?.targets;
         let dtype = cx.dtype(0)?;
         let rows = match cx.shape(0)? {
@@ -44,27 +47,34 @@ pub const OP: OpDef = OpDef {
         Ok(())
     },
     eval: Some(eval),
+    decompose: Some(|graph, id| {
+        let forest = forest(&graph.node(id).attrs);
+        in_operands::decompose(graph, id, forest)
+    }),
     ..OpDef::NEW
 };
 
-const TRANSFORMS: [&str; 5] = ["NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT"];
+fn transform(number: i64) -> Result<PostTransform, OpError> {
+    let found = usize::try_from(number).ok().and_then(|i| PostTransform::ALL.get(i));
+    found.map(|t| t.1).ok_or_else(|| OpError::attribute(format!("post_transform is {number}")))
+}
 
 fn eval(cx: &EvalCx<'_>, inputs: &[Option<View<'_>>]) -> Result<Vec<Tensor>, OpError> {
     let x = operand(inputs, 0)?;
-    let forest = forest(cx.attrs())?;
+    let (forest, transform) = (forest(cx.attrs())?.with_operands(inputs)?, transform(cx.int("post_transform"))?);
     let (rows, width) = matrix(x.shape())?;
     let shape = [rows, forest.targets];
-    cx.reserve(DType::F64, &shape)?;
-    let mut y = forest.run(&widen(x)?, width)?;
-    let name = usize::try_from(cx.int("post_transform")).ok().and_then(|i| TRANSFORMS.get(i));
-    transform(name.copied().unwrap_or_default(), &mut y, forest.targets)?;
+    let mut y = Vec::with_capacity(cx.reserve(DType::F64, &shape)?);
+    forest.run(&widen(x)?, width, |said| {
+        transform.run(said.scores);
+        y.extend_from_slice(said.scores);
+    })?;
     Ok(vec![narrow(x.dtype(), &shape, y)?])
 }
 
 /// The trees, as the attributes say.
 fn forest(attrs: &Attrs) -> Result<Forest, OpError> {
     let ints = |name: &str| attrs.ints(name).unwrap_or_default();
-    let index = |v: i64| usize::try_from(v).unwrap_or(usize::MAX);
     let numbers = |name: &str| match attrs.tensor(name) {
         Some(t) => widen(t.view()),
         None => Ok(vec![]),
@@ -79,19 +89,24 @@ fn forest(attrs: &Attrs) -> Result<Forest, OpError> {
     {
         return Err(OpError::attribute("the lists of nodes or leaves differ in length"));
     }
-    // Members of the nodes that have some, each list closed by a NaN.
     let members = numbers("membership_values")?;
-    let mut members = members.split(|v| v.is_nan());
+    // Where the list of the next node that has one starts: each is closed by a NaN.
+    let mut list = 0;
     let mut nodes = Vec::with_capacity(n);
     for i in 0..n {
         let mode =
             Mode::ALL.get(modes[i] as usize).ok_or_else(|| OpError::attribute("nodes_modes has no such mode"))?.1;
         let next = |leaf: i64, at: i64| if leaf != 0 { Next::Leaf(index(at)) } else { Next::Node(index(at)) };
+        let mut value = splits[i];
+        if mode == Mode::Member {
+            value = list as f64;
+            let own = members.get(list..).unwrap_or_default();
+            list += own.iter().position(|m| m.is_nan()).unwrap_or(own.len()) + 1;
+        }
         nodes.push(Split {
             mode,
             feature: index(features[i]),
-            value: splits[i],
-            members: if mode == Mode::Member { members.next().unwrap_or_default().to_vec() } else { vec![] },
+            value,
             missing_is_true: missing.get(i).is_some_and(|m| *m != 0),
             yes: next(true_leaf[i], yes[i]),
             no: next(false_leaf[i], no[i]),
@@ -99,12 +114,22 @@ fn forest(attrs: &Attrs) -> Result<Forest, OpError> {
     }
     // A tree of one leaf is a node both of whose branches are it.
     let roots = ints("tree_roots").iter().map(|r| Next::Node(index(*r))).collect();
-    let count = attrs.int("n_targets").map(index);
-    let most = targets.iter().map(|t| index(*t).saturating_add(1)).max().unwrap_or(0);
+    let targets_in = |n: i64| usize::try_from(n).unwrap_or(0);
+    let most = targets.iter().map(|t| targets_in(t.saturating_add(1))).max().unwrap_or(0);
     let join = attrs.int("aggregate_function").unwrap_or(1);
-    let join = Join::ALL.get(index(join)).ok_or_else(|| OpError::attribute(format!("aggregate_function is {join}")))?.1;
-    let leaves = targets.iter().zip(weights).map(|(t, w)| vec![(index(*t), w)]).collect();
-    let forest = Forest { nodes, roots, leaves, targets: count.unwrap_or(most), join };
+    let found = usize::try_from(join).ok().and_then(|i| Join::ALL.get(i));
+    let join = found.ok_or_else(|| OpError::attribute(format!("aggregate_function is {join}")))?.1;
+    let votes: Vec<Vote> = targets.iter().zip(weights).map(|(t, weight)| Vote { target: index(*t), weight }).collect();
+    let forest = Forest {
+        nodes,
+        roots,
+        starts: (0..=index(votes.len() as i64)).collect(),
+        votes,
+        members,
+        targets: attrs.int("n_targets").map_or(most, targets_in),
+        join,
+        single: false,
+    };
     forest.check()?;
     Ok(forest)
 }
