@@ -20,6 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 F32, I64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
 # The IR version each opset shipped with, so that old models look as their exporters wrote them.
+ML_OPSET = 3
 IR_OF_OPSET = {7: 3, 8: 3, 9: 4, 13: 7, 17: 8, 21: 10}
 
 
@@ -70,7 +71,9 @@ class Builder:
             for w in self.weights:
                 if w.name not in known:
                     self.inputs.append(helper.make_tensor_value_info(w.name, w.data_type, w.dims))
-        return helper.make_model(self.graph(), opset_imports=[helper.make_opsetid("", self.opset)], ir_version=ir,
+        imports = {"": self.opset} | {node.domain: ML_OPSET for node in self.nodes if node.domain}
+        imports = [helper.make_opsetid(*entry) for entry in imports.items()]
+        return helper.make_model(self.graph(), opset_imports=imports, ir_version=ir,
                                  producer_name="make_testdata")
 
 
@@ -352,7 +355,52 @@ def external_data():
     return b.model(), [{"x": (2, 24)}, {"x": (7, 24)}]
 
 
-MODELS = [mlp, convnet, dense, transformer, lstm, control_flow, quantized, opset7, opset8, opset9, external_data]
+def classifier():
+    """A forest over scaled columns, with probabilities as a list of maps, as exporters of scikit-learn write it."""
+    b = Builder("classifier", 17)
+    x = b.input("x", F32, ["N", 4])
+    columns = {name: stream("classifier", name).normal(1, 0.3, 4).astype(np.float32).tolist() for name in ("offset", "scale")}
+    x = b.op("Scaler", [x], "scaled", domain="ai.onnx.ml", **columns)
+    rng, nodes, votes = stream("classifier", "trees"), [], []
+
+    def grow(tree, depth):
+        """Adds a node with all that is below it; its number within the tree."""
+        at = sum(node[0] == tree for node in nodes)
+        entry = [tree, at, "LEAF", 0, 0.0, 0, 0]
+        nodes.append(entry)
+        if depth == 0:
+            votes.extend((tree, at, c, float(p)) for c, p in enumerate(rng.dirichlet([0.5] * 3) / 5))
+        else:
+            entry[2:5] = ["BRANCH_LEQ", int(rng.integers(4)), float(rng.normal())]
+            entry[5], entry[6] = grow(tree, depth - 1), grow(tree, depth - 1)
+        return at
+
+    for tree in range(5):
+        grow(tree, 3)
+    lists = dict(zip(("nodes_treeids", "nodes_nodeids", "nodes_modes", "nodes_featureids", "nodes_values", "nodes_truenodeids",
+                      "nodes_falsenodeids"), map(list, zip(*nodes))))
+    lists |= dict(zip(("class_treeids", "class_nodeids", "class_ids", "class_weights"), map(list, zip(*votes))))
+    label, scores = b.op("TreeEnsembleClassifier", [x], ["label", "scores"], domain="ai.onnx.ml", classlabels_int64s=[3, 1, 2], **lists)
+    b.op("ZipMap", [scores], "probabilities", domain="ai.onnx.ml", classlabels_int64s=[3, 1, 2])
+    b.output(label, I64, ["N"])
+    maps = helper.make_map_type_proto(I64, helper.make_tensor_type_proto(F32, []))
+    b.outputs.append(helper.make_value_info("probabilities", helper.make_sequence_type_proto(maps)))
+    return b.model(), [{"x": (1, 4)}, {"x": (6, 4)}]
+
+
+MODELS = [mlp, convnet, dense, transformer, lstm, control_flow, quantized, opset7, opset8, opset9, external_data, classifier]
+
+
+def value_message(name, value):
+    """A tensor, or a list of maps from integers to floats, as the message that test data has for it."""
+    if not isinstance(value, list):
+        return numpy_helper.from_array(np.asarray(value), name)
+    message = onnx.SequenceProto(name=name, elem_type=onnx.SequenceProto.MAP)
+    for pairs in value:
+        scalars = [numpy_helper.from_array(np.array(v, np.float32)) for v in pairs.values()]
+        values = onnx.SequenceProto(elem_type=onnx.SequenceProto.TENSOR, tensor_values=scalars)
+        message.map_values.append(onnx.MapProto(key_type=I64, keys=list(pairs), values=values))
+    return message
 
 
 def move_weights_out(model, folder):
@@ -407,8 +455,7 @@ def write(build, out, report=print):
         results = zip([o.name for o in model.graph.output], session.run(None, feeds))
         for kind, values in (("input", feeds.items()), ("output", results)):
             for index, (name, value) in enumerate(values):
-                tensor = numpy_helper.from_array(np.asarray(value), name)
-                (data / f"{kind}_{index}.pb").write_bytes(tensor.SerializeToString())
+                (data / f"{kind}_{index}.pb").write_bytes(value_message(name, value).SerializeToString())
     size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
     report(f"{build.__name__:14} {len(model.graph.node):3} nodes  opset {model.opset_import[0].version:2}  {size / 1024:6.1f} KiB")
 
