@@ -126,8 +126,8 @@ class Licences(unittest.TestCase):
 
 
 class Comparison(unittest.TestCase):
-    plain = equivalence.Case("plain", lambda: None)
-    quantised = equivalence.Case("quantised", lambda: None, quantised=True, decision="argmax")
+    plain = equivalence.Case("plain", lambda rounds: None)
+    quantised = equivalence.Case("quantised", lambda rounds: None, quantised=True, decision="argmax")
 
     def compare(self, got, want, case=plain, spread=0.0):
         return equivalence.compare_output(case, 1e-3, np.asarray(got), np.asarray(want), spread)
@@ -369,23 +369,23 @@ class Differential(unittest.TestCase):
 
     def test_types_extents_numbers_and_places_of_nan_count(self):
         want = np.array([1.0, np.nan, 100.0], np.float32)
-        self.assertIsNone(comparison.fault(want + np.float32(5e-4), want, lambda: None))
+        self.assertIsNone(comparison.fault(want + np.float32(5e-4), want, lambda rounds: None))
         for got in (want.astype(np.float64), want[None], want + np.float32(5e-3), np.array([1.0, 2.0, 100.0], np.float32)):
-            self.assertIsNotNone(comparison.fault(got, want, lambda: None))
-        self.assertIsNotNone(comparison.fault(np.array([1, 2]), np.array([1, 3]), lambda: None))
+            self.assertIsNotNone(comparison.fault(got, want, lambda rounds: None))
+        self.assertIsNotNone(comparison.fault(np.array([1, 2]), np.array([1, 3]), lambda rounds: None))
 
     def test_only_what_moves_under_noise_may_differ(self):
         x = np.array([0.5, 2.0], np.float32)
         exact = self.model(("Floor", ["x"], "y"), x=x)
-        self.assertEqual(oracle.spread(exact, {"x": x}, [np.floor(x)])[0].tolist(), [0, 0])
+        self.assertEqual(oracle.spread(exact, {"x": x}, [np.floor(x)], 8)[0].tolist(), [0, 0])
         # exp(log(2)) is 2 but for rounding.
         x = np.array([0.5, np.log(np.float32(2))], np.float32)
         tie = self.model(("Exp", ["x"], "e"), ("Floor", ["e"], "y"), x=x)
         _, wanted = oracle.run(tie, {"x": x})
-        spread = oracle.spread(tie, {"x": x}, wanted)[0]
+        spread = oracle.spread(tie, {"x": x}, wanted, 8)[0]
         self.assertEqual((spread > 0).tolist(), [False, True])
-        self.assertIsNone(comparison.fault(wanted[0] + np.float32([0, spread[1]]), wanted[0], lambda: spread))
-        self.assertIsNotNone(comparison.fault(wanted[0] + np.float32([1, 0]), wanted[0], lambda: spread))
+        self.assertIsNone(comparison.fault(wanted[0] + np.float32([0, spread[1]]), wanted[0], lambda rounds: spread))
+        self.assertIsNotNone(comparison.fault(wanted[0] + np.float32([1, 0]), wanted[0], lambda rounds: spread))
 
     def test_known_differences_are_narrow(self):
         node = onnx.helper.make_node("Erf", ["x"], ["y"])

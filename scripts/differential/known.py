@@ -101,6 +101,12 @@ KNOWN = (
     Known("MaxPool AveragePool LpPool", no_window, "a window that does not fit once: onnxruntime reads outside, planc refuses"),
     Known("Resize", fractional_corners,
           "onnxruntime takes whole extents; ONNX's tests (resize_downsample_scales_linear_align_corners) take scale * extent"),
+    Known("Resize", lambda node, opset, operands: attribute(node, "coordinate_transformation_mode") == b"half_pixel_symmetric"
+          and attribute(node, "mode", b"nearest") == b"nearest" and attribute(node, "nearest_mode") in (b"floor", b"ceil"),
+          "positions that are whole numbers but for rounding: from 5 to 3 the middle is at 2, for onnxruntime at 1.9999999"),
+    Known("LRN", lambda node, opset, operands: operands[0].size and np.max(np.abs(operands[0])) > 100,
+          "onnxruntime slides the window by adding and subtracting squares, which cancel where they are large"),
+    Known("LpPool", is_f64, "onnxruntime has none for f64; the reference evaluator sums up more where windows pass the rim"),
     Known("NegativeLogLikelihoodLoss SoftmaxCrossEntropyLoss",
           lambda node, opset, operands: operands[0].shape[:1] + operands[0].shape[2:] != operands[1].shape
           or len(operands) > 2 and operands[2] is not None and operands[2].shape != operands[0].shape[1:2],

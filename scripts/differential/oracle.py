@@ -208,13 +208,13 @@ def move(g, nodes, name, value, rng, tag, floor=None):
     return tag + ".moved"
 
 
-def spread(model, inputs, wanted, rounds=12):
-    """How far each element of each output moves under noise, at most over some rounds; None where that cannot be said.
+def spread(model, inputs, wanted, rounds):
+    """How far each element of each output moves under noise, at most over these rounds; None where that cannot be said.
 
     For integers, booleans and NaN the spread is infinite where the element changed and zero elsewhere; so it is for all elements
     where the extents changed.
     """
-    rng = np.random.default_rng(1)
+    rng = np.random.default_rng(rounds)
     spreads = [np.zeros(w.shape) for w in wanted]
     for _ in range(rounds):
         noisy = with_noise(model, inputs, rng)
