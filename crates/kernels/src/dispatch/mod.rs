@@ -11,6 +11,7 @@ mod conv;
 mod convert;
 mod copy;
 mod epilogue;
+mod floats;
 mod fold;
 mod gemm;
 mod integer;
