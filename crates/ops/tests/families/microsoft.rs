@@ -1,7 +1,7 @@
 //! Operators of com.microsoft against ONNX Runtime, from `testdata/microsoft`.
 //!
-//! A file holds graphs of one node. Constant `%x.value` is what input `%x` is filled with, `%y.value` what result `%y` has to
-//! be. Each graph is evaluated twice: with the operator's own evaluation where it has one, and rewritten as far as rows go.
+//! A file holds graphs of one node. Constant `%x.value` is what input `%x` is filled with, `%y.value` what result `%y` has
+//! to be. Each graph is evaluated twice: with the operator's own evaluation where it has one, and rewritten as far as rows go.
 //! Extents that a graph leaves open are only known when it is evaluated, as in a run.
 
 use planc_ir::{Graph, NodeId, ValueId};
@@ -10,7 +10,7 @@ use planc_tensor::{DType, Tensor, View};
 use std::collections::HashMap;
 use std::path::Path;
 
-/// Nodes in a graph after rewriting at most, so that rows that rewrite each other are noticed.
+/// Rewrites of one graph at most, so that rows that rewrite each other are noticed.
 const ROUNDS: usize = 8;
 
 /// Rewrites nodes: all that can be, or only those that nothing else computes.

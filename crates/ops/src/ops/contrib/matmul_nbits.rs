@@ -1,5 +1,5 @@
-//! com.microsoft.MatMulNBits: a product with a matrix of 2, 4 or 8 bits per weight, whose columns have a scale and a zero point
-//! for each block of rows.
+//! com.microsoft.MatMulNBits: a product with a matrix of 2, 4 or 8 bits per weight, whose columns have a scale and a zero
+//! point for each block of rows.
 
 use crate::floats::{narrow, widen};
 use crate::normalize::apply;

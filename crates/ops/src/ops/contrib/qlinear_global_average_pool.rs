@@ -1,4 +1,5 @@
-//! com.microsoft.QLinearGlobalAveragePool: the mean of each channel of quantised data, quantised. Channels are first or last.
+//! com.microsoft.QLinearGlobalAveragePool: the mean of each channel of quantised data, quantised. Channels are first or
+//! last.
 
 use crate::rebuild::Rebuild;
 use crate::{AttrDef, OpDef, OpError, Param, TypeSet};
