@@ -260,8 +260,8 @@ fn bytes(m: &Matrix<'_>) -> Codes {
     let mut error = Error::default();
     let code = |(at, v): (usize, &f32)| {
         let scale = scales[column(at)];
-        let code = (v / scale).round_ties_even().clamp(-127.0, 127.0);
-        error.add(*v, code * scale);
+        let code = (f64::from(*v) / f64::from(scale)).round_ties_even().clamp(-127.0, 127.0);
+        error.add(*v, code as f32 * scale);
         code as i8 as u8
     };
     let codes = m.w.iter().enumerate().map(code).collect();

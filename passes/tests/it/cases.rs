@@ -58,7 +58,11 @@ pub fn apply(pass: &str, g: &mut Graph, source: &str) -> String {
     let runs = !source.contains("// Does not run.");
     let (quantise, weights) = (quantise(source), weights(source));
     // Rounding to a few bits is what those passes are for.
-    let exact = if quantise.is_some() || weights.is_some() { 0.1 } else { 1e-5 };
+    let exact = match &weights {
+        Some(w) if w.form == WeightForm::Int4 => 0.25,
+        None if quantise.is_none() => 1e-5,
+        _ => 0.1,
+    };
     let options = PassOptions { opt_level: 3, verify: true, quantise, weights, ..PassOptions::default() };
     let before = g.clone();
     let report = run_pass(g, pass, &options).unwrap_or_else(|e| panic!("{e}"));
