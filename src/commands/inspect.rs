@@ -5,7 +5,7 @@ use crate::args::verbs::Inspect;
 use crate::driver::passes::{Narrowed, NarrowedSummary};
 use crate::driver::{self, Model};
 use crate::error::{CliError, Exit, Fault};
-use crate::io::inputs::decl_text;
+use crate::io::inputs;
 use crate::report::{self, Progress, program};
 use crate::source::{self, Kind};
 use planc_ir::text::Header;
@@ -13,7 +13,7 @@ use planc_ir::{Graph, ValueId};
 use planc_kir::Kernel;
 use planc_plan::container::SectionKind;
 use planc_plan::launch::Module;
-use planc_plan::program::{Action, Storage, ValueDecl};
+use planc_plan::program::{Action, PackedType, Storage, ValueDecl};
 use planc_runtime::{OpenOptions, Plan};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -72,14 +72,17 @@ fn inspect_plan(args: &Inspect, plan: &Plan) -> Result<(), CliError> {
         return report::print(&program::text(plan));
     }
     let container = plan.container()?;
-    let port = |d: &ValueDecl| Port {
-        name: d.name.clone(),
-        dtype: d.dtype.to_string(),
-        shape: d.shape.as_ref().map(|s| s.iter().map(ToString::to_string).collect()),
-        text: decl_text(d),
+    let port = |(d, packed): (&ValueDecl, Option<&PackedType>)| {
+        let text = inputs::Port { decl: d, packed }.text();
+        Port {
+            name: d.name.clone(),
+            dtype: packed.map_or_else(|| d.dtype.to_string(), |_| text.clone()),
+            shape: d.shape.as_ref().map(|s| s.iter().map(ToString::to_string).collect()),
+            text,
+        }
     };
-    let inputs: Vec<Port> = plan.inputs().map(port).collect();
-    let outputs: Vec<Port> = plan.outputs().map(port).collect();
+    let inputs: Vec<Port> = plan.inputs().zip(plan.packed_inputs()).map(port).collect();
+    let outputs: Vec<Port> = plan.outputs().zip(plan.packed_outputs()).map(port).collect();
     let sections = container.sections().iter().map(|s| Section {
         kind: s.kind.to_string(),
         offset: s.range.start,

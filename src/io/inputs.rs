@@ -35,6 +35,13 @@ pub struct Port<'p> {
     pub packed: Option<&'p PackedType>,
 }
 
+impl Port<'_> {
+    /// Its type as printed: `f32[N,3]`, `seq(f32)`.
+    pub fn text(&self) -> String {
+        self.packed.map_or_else(|| decl_text(self.decl), ToString::to_string)
+    }
+}
+
 /// The inputs of a plan.
 pub fn ports(plan: &Plan) -> Vec<Port<'_>> {
     plan.inputs().zip(plan.packed_inputs()).map(|(decl, packed)| Port { decl, packed }).collect()
@@ -73,16 +80,18 @@ pub fn collect(ports: &[Port<'_>], flags: &Inputs) -> Result<Given, CliError> {
     for (i, (decl, given)) in decls.iter().zip(found).enumerate() {
         match (given, flags.random) {
             (Some((tensor, _)), _) => tensors.push(tensor),
-            (None, Some(seed)) => tensors.push(random::tensor(decl, seed, i as u64, &bound)?),
-            (None, None) => missing.push(decl),
+            (None, Some(seed)) if ports[i].packed.is_none() => {
+                tensors.push(random::tensor(decl, seed, i as u64, &bound)?);
+            }
+            (None, _) => missing.push(&ports[i]),
         }
     }
     if let Some(first) = missing.first() {
-        let list: Vec<String> = missing.iter().map(|d| format!("{:?} ({})", d.name, decl_text(d))).collect();
+        let list: Vec<String> = missing.iter().map(|p| format!("{:?} ({})", p.decl.name, p.text())).collect();
         let noun = if list.len() == 1 { "input" } else { "inputs" };
         let verb = if list.len() == 1 { "is" } else { "are" };
         return Err(CliError::new(Fault::InputMissing, format!("{noun} {} {verb} not given", list.join(", ")))
-            .at("input", first.name.clone())
+            .at("input", first.decl.name.clone())
             .help("give --input NAME=FILE or --inputs DIR, or --random SEED for made-up values"));
     }
     // Made-up inputs bind what no other input does.
@@ -353,6 +362,10 @@ mod tests {
         assert_eq!(planc_tensor::unpack(good.view()), Ok(planc_tensor::Value::Map(value.clone())));
         let file = Bytes::new(data::write("x", &planc_tensor::Value::Map(value)));
         assert_eq!(packed(&map, "pb", &file), Ok(good));
+        let decl = decl("m", DType::U8, vec![]);
+        let made_up = Inputs { random: Some(1), ..Inputs::default() };
+        let port = Port { decl: &decl, packed: Some(&map) };
+        assert_eq!(message(collect(&[port], &made_up)), "input \"m\" (map(i64,f32)) is not given");
         assert!(text(packed(&map, "npy", &json("{}"))).ends_with("which only .json and .pb files hold"));
         assert!(text(packed(&ty, "json", &json("[]"))).ends_with("which only .pb files hold"));
     }

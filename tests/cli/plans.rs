@@ -27,6 +27,29 @@ fn a_plan_gives_what_its_model_gives() {
 }
 
 #[test]
+fn maps_are_json() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = folder.path().join("a.plan");
+    compile("classifier", &plan, &[]);
+    let ports = planc_at("inspect {} --json", &plan).json();
+    assert_eq!(ports["outputs"][1]["dtype"], "seq(map(i64,f32))");
+    let run = |more: &str| {
+        planc_at(&format!("run {{}} --random 3 {more} {} --rtol 0 --atol 0 --json", folder.path().display()), &plan)
+    };
+    run("--outputs").ok();
+    let written = std::fs::read_to_string(folder.path().join("probabilities.json")).unwrap();
+    let maps: serde_json::Value = serde_json::from_str(&written).unwrap();
+    assert_eq!(maps.as_array().map(Vec::len), Some(1));
+    let keys: Vec<&String> = maps[0].as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["1", "2", "3"]);
+    let report = run("--ref").json();
+    assert_eq!(report["outputs"][1], serde_json::json!({"name": "probabilities", "dtype": "sequence", "shape": [1]}));
+    // Another probability is noticed.
+    std::fs::write(folder.path().join("probabilities.json"), written.replacen("0.", "7.", 1)).unwrap();
+    assert_eq!(run("--ref").code, 1);
+}
+
+#[test]
 fn plans_for_devices() {
     let folder = tempfile::tempdir().unwrap();
     let plan = folder.path().join("a.plan");

@@ -20,7 +20,7 @@ pub(crate) enum Mode {
     Greater,
     /// x = split.
     Equal,
-    /// x differs from split.
+    /// x differs from split, and is not missing: where missing values go, only the node's own flag says.
     NotEqual,
     /// x is one of the node's members.
     Member,

@@ -1,4 +1,6 @@
 //! TreeEnsemble: decision trees whose leaves vote for targets.
+//!
+//! The numbers of `post_transform` are those of the specification; onnxruntime 1.31 exchanges SOFTMAX and LOGISTIC.
 
 use super::forest::{Forest, Join, Mode, Next, Split, Vote, index};
 use super::in_operands;
