@@ -51,11 +51,13 @@ fn cases() -> Vec<(&'static str, Case)> {
     fused.inputs.extend([(F32, dims(&[40])), (F32, dims(&[1, 40]))]);
     let conv = Geometry::new(1, 1, [3, 16], &[9, 11], &[3, 3]).pads(&[[1, 1], [1, 1]]);
     let depthwise = Geometry::new(1, 4, [1, 1], &[9, 9], &[3, 3]).pads(&[[1, 1], [1, 1]]);
+    let narrow = Geometry::new(1, 1, [9, 1], &[6, 7], &[3, 3]);
     let transposed = Geometry::new(1, 1, [4, 9], &[5, 4], &[4, 4]).strides(&[2, 2]).pads(&[[1, 1], [1, 1]]);
     vec![
         ("attention", case(attention, &[&[1, 1, 33, 16], &[1, 1, 40, 16], &[1, 1, 40, 16]], &[1, 1, 33, 16])),
         ("conv_implicit_gemm", conv.case(F32, false, true)),
         ("conv_depthwise", depthwise.case(F32, false, true)),
+        ("conv_direct", narrow.case(F32, false, true)),
         ("conv_transpose", transposed.case(F32, true, true)),
         ("gather", indexed(Kernel::Gather { axis: 0 }, &[5, 8], &[3], &[3, 8])),
         ("gather_elements", indexed(Kernel::GatherElements { axis: 1 }, &[3, 4], &[3, 5], &[3, 5])),
