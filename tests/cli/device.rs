@@ -126,6 +126,13 @@ fn all_that_does_not_run_on_the_device_is_refused_together() {
         assert!(ran.stderr.contains(&format!("{node}: does not run on the device: ")), "{}", ran.stderr);
     }
     assert!(ran.code != 0 && !plan.exists());
+    // What follows from extents alone is no fallback: there is a Shape beside these.
+    let model = crate::model("opset9");
+    let files = ["compile".as_ref(), model.as_os_str(), "-o".as_ref(), plan.as_os_str()];
+    let ran = planc(files.into_iter().chain(DEVICE.iter().map(AsRef::as_ref)));
+    let lines: Vec<&str> = ran.stderr.lines().filter(|l| l.contains("does not run on the device")).collect();
+    let told = |op: &str| lines.iter().any(|l| l.contains(op));
+    assert!(told("(OneHot, opset ") && told("(NonZero, opset ") && !told("(Shape, "), "{}", ran.stderr);
 }
 
 #[test]

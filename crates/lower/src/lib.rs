@@ -250,11 +250,13 @@ impl Compiler {
     /// Records that node `id` runs by other means than the backend's code, and why.
     ///
     /// # Errors
-    /// Where that is refused.
+    /// Where that is refused, unless the node only computes indices from extents.
     pub fn fall_back(&mut self, b: &Builder<'_>, id: NodeId, choice: &str, reason: &str) -> Result<(), OpError> {
         match self.fallback {
-            Fallback::Refused => Err(OpError::unsupported(format!("does not run on the device: {reason}"))),
-            Fallback::Allowed => {
+            Fallback::Refused if !b.is_of_extents(id) => {
+                Err(OpError::unsupported(format!("does not run on the device: {reason}")))
+            }
+            _ => {
                 self.decide(b, id, choice, reason);
                 Ok(())
             }
@@ -430,6 +432,20 @@ impl Builder<'_> {
         let mut all = true;
         shape.iter().for_each(|d| d.symbols(&mut |s| all &= symbols.contains(s)));
         all
+    }
+
+    /// Whether all results are integers of rank 0 or 1 that follow from extents, and so from no element of a tensor.
+    fn is_of_extents(&self, id: NodeId) -> bool {
+        let node = self.graph.node(id);
+        let value = |v: &ValueId| self.graph.value(*v);
+        let small = |v: &ValueId| {
+            let ty = self.graph.tensor_type(*v);
+            ty.is_some_and(|t| t.dtype.is_int() && t.rank().is_some_and(|r| r <= 1))
+        };
+        let known = |v: &ValueId| value(v).known.is_some() || matches!(value(v).def, Def::Const(_));
+        let (mut inputs, mut outputs) = (node.inputs().iter().flatten(), node.outputs().iter().flatten());
+        let given = !node.inputs().is_empty() && inputs.all(known);
+        node.outputs().iter().flatten().all(small) && (given || outputs.all(|v| value(v).known.is_some()))
     }
 
     /// Whether the extents of all results can be computed when the node runs.
