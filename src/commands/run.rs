@@ -54,7 +54,7 @@ pub fn run(args: &Run) -> Outcome {
     let named: Vec<Output<'_>> =
         named.map(|((d, value), packed)| Output { name: d.name.clone(), value, packed }).collect();
     if let Some(folder) = &args.outputs {
-        outputs::write(folder, &named, given.as_pb)?;
+        outputs::write(folder, &named, given.form)?;
     }
     let compared =
         args.reference.as_ref().map(|f| compare::with_folder(f, &named, args.rtol, args.atol)).transpose()?;

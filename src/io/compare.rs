@@ -55,7 +55,11 @@ pub fn with_folder(folder: &Path, outputs: &[Output<'_>], rtol: f64, atol: f64) 
             let what = format!("output {name:?}: there is neither {} nor {}", pb.display(), own.display());
             return Err(CliError::new(Fault::TensorFile, what).at("output", name.clone()));
         };
-        Ok(values(name, got, &want, rtol, atol))
+        let bits = match (&want, dtype) {
+            (Value::Tensor(w), Some(dtype)) => super::inputs::from_bits(w, dtype).map(Value::Tensor),
+            _ => None,
+        };
+        Ok(values(name, got, bits.as_ref().unwrap_or(&want), rtol, atol))
     };
     outputs.iter().enumerate().map(one).collect()
 }

@@ -18,10 +18,19 @@ use std::path::{Path, PathBuf};
 pub struct Given {
     /// One tensor per input of the plan, in order.
     pub tensors: Vec<Tensor>,
-    /// Whether they came as `.pb` files, so that outputs should be such files too.
-    pub as_pb: bool,
+    /// How outputs should be written.
+    pub form: Form,
     /// Values of the free dims, as the inputs' shapes give them.
     pub bound: Bound,
+}
+
+/// How inputs came, and outputs are written in turn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Form {
+    /// As `.pb` files.
+    pub pb: bool,
+    /// The small floats that numpy lacks as the unsigned integers of their bits.
+    pub raw_floats: bool,
 }
 
 /// Values of the free dims' names.
@@ -55,14 +64,14 @@ pub fn collect(ports: &[Port<'_>], flags: &Inputs) -> Result<Given, CliError> {
     let decls: Vec<&ValueDecl> = ports.iter().map(|p| p.decl).collect();
     let decls = decls.as_slice();
     let mut found: Vec<Option<(Tensor, String)>> = vec![None; decls.len()];
-    let mut as_pb = false;
+    let mut form = Form::default();
     if let Some(path) = &flags.inputs {
-        as_pb = many(ports, path, &mut found)?;
+        form.pb = many(ports, path, &mut found)?;
     }
     let listed = flags.load_inputs.iter().flat_map(|l| &l.0);
     for given in flags.input.iter().chain(listed) {
         let at = position(decls, &given.name)?;
-        as_pb |= extension(&given.file) == "pb";
+        form.pb |= extension(&given.file) == "pb";
         found[at] = Some((one(&ports[at], &given.file)?, given.file.display().to_string()));
     }
     let mut bound = Bound::new();
@@ -71,6 +80,10 @@ pub fn collect(ports: &[Port<'_>], flags: &Inputs) -> Result<Given, CliError> {
             // A single element is as good as a scalar: other runtimes do not tell them apart.
             if decl.shape.as_ref().is_some_and(Vec::is_empty) && tensor.len() == 1 {
                 *tensor = tensor.reshaped(Vec::new()).unwrap_or_else(|_| tensor.clone());
+            }
+            if let Some(same) = from_bits(tensor, decl.dtype) {
+                *tensor = same;
+                form.raw_floats = true;
             }
             fits(decl, tensor, from, &mut bound)?;
         }
@@ -98,7 +111,7 @@ pub fn collect(ports: &[Port<'_>], flags: &Inputs) -> Result<Given, CliError> {
     for (decl, tensor) in decls.iter().zip(&tensors) {
         fits(decl, tensor, "it", &mut bound)?;
     }
-    Ok(Given { tensors, as_pb, bound })
+    Ok(Given { tensors, form, bound })
 }
 
 /// Element type and shape of a declaration as printed: `f32[N,3]`.
@@ -300,6 +313,26 @@ fn raw(decl: &ValueDecl, bytes: Bytes) -> Result<Tensor, String> {
     Tensor::from_bytes(decl.dtype, shape, bytes).map_err(|e| e.to_string())
 }
 
+/// The unsigned integer that holds the bits of a float that numpy does not have: what older tools store it as.
+fn bits_of(dtype: DType) -> Option<DType> {
+    match dtype {
+        DType::BF16 => Some(DType::U16),
+        DType::F8E4M3FN | DType::F8E4M3FNUZ | DType::F8E5M2 | DType::F8E5M2FNUZ | DType::F8E8M0 => Some(DType::U8),
+        _ => None,
+    }
+}
+
+/// Bits stored as unsigned integers as the floats `dtype` that they are; `None` where `tensor` is no such thing.
+pub(super) fn from_bits(tensor: &Tensor, dtype: DType) -> Option<Tensor> {
+    bits_of(dtype).filter(|bits| *bits == tensor.dtype())?;
+    Tensor::from_bytes(dtype, tensor.shape(), tensor.shared_bytes()?.clone()).ok()
+}
+
+/// The other way: such floats as the integers of their bits.
+pub(super) fn to_bits(tensor: &Tensor) -> Option<Tensor> {
+    Tensor::from_bytes(bits_of(tensor.dtype())?, tensor.shape(), tensor.shared_bytes()?.clone()).ok()
+}
+
 /// Checks a tensor against the declaration of its input.
 pub(super) fn fits(decl: &ValueDecl, tensor: &Tensor, from: &str, bound: &mut Bound) -> Result<(), CliError> {
     let both =
@@ -400,6 +433,23 @@ mod tests {
         let file = NamedFile { name: "c".into(), file: folder.path().join("b.npy") };
         let flags = Inputs { input: vec![file], random: Some(1), ..Inputs::default() };
         assert_eq!(message(collect(&tensors(&decls), &flags)), "the model has no input \"c\"");
+    }
+
+    #[test]
+    fn small_floats_may_come_as_bits() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.npy");
+        super::super::write(&path, &npy::bytes(&Tensor::vector(vec![0x3fc0u16, 0xc000]))).unwrap();
+        let file = NamedFile { name: "x".into(), file: path };
+        let flags = Inputs { input: vec![file], ..Inputs::default() };
+        let given = |d: &ValueDecl| collect(&tensors(&[d]), &flags);
+        let bf16s = given(&decl("x", DType::BF16, vec![Dim::from(2i64)])).unwrap();
+        assert_eq!(planc_ops::floats::widen(bf16s.tensors[0].view()).unwrap(), [1.5, -2.0]);
+        assert_eq!(bf16s.form, Form { pb: false, raw_floats: true });
+        let same = given(&decl("x", DType::U16, vec![Dim::from(2i64)])).unwrap();
+        assert_eq!(same.form, Form::default());
+        let narrow = given(&decl("x", DType::F16, vec![Dim::from(2i64)]));
+        assert!(message(narrow).ends_with("holds u16[2], the model takes f16[2]"));
     }
 
     #[test]

@@ -84,6 +84,7 @@ impl Samples {
             if decl.shape.as_ref().is_some_and(Vec::is_empty) && part.len() == 1 {
                 part = part.reshaped(Vec::new()).unwrap_or(part);
             }
+            part = inputs::from_bits(&part, decl.dtype).unwrap_or(part);
             inputs::fits(decl, &part, &from, &mut bound)?;
             out.push(part);
         }

@@ -89,6 +89,25 @@ fn loops_settle() {
 }
 
 #[test]
+fn a_loop_may_replace_an_optional_by_a_sequence() {
+    let sequence = || Type::Sequence(Box::new(f32s(&["2"]).into()));
+    let mut body = Graph::new("body");
+    body.add_input("i", TensorType::unranked(DType::I64));
+    let cond = body.add_input("cond", TensorType::unranked(DType::Bool));
+    let carried = body.add_input("carried", Type::Optional(Box::new(sequence())));
+    let held = body.add_op(NodeBuilder::new(OpName::onnx("OptionalGetElement")).inputs([carried]), "held", sequence());
+    body.set_outputs(vec![cond, held]);
+    let mut g = Graph::new("g");
+    let m = g.add_input("m", TensorType::new(DType::I64, vec![]));
+    let v = g.add_input("v", Type::Optional(Box::new(sequence())));
+    let body = Subgraph { name: "body".into(), graph: body, captures: vec![] };
+    let b = NodeBuilder::new(OpName::onnx("Loop")).optional_inputs(vec![Some(m), None, Some(v)]).subgraphs(vec![body]);
+    let n = g.add_node(b, vec![named("last")]);
+    infer_graph(&mut g).unwrap();
+    assert_eq!(g.value(g.node(n).output(0).unwrap()).ty, sequence());
+}
+
+#[test]
 fn scans_drop_and_add_the_sequence_axis() {
     let mut body = Graph::new("body");
     let state = body.add_input("state", TensorType::unranked(DType::F32));

@@ -3,6 +3,7 @@
 mod agree;
 mod cases;
 mod elementwise;
+mod image;
 mod known;
 mod microsoft;
 mod ml;

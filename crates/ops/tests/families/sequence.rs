@@ -109,4 +109,7 @@ fn optionals_hold_something_or_not() {
     assert!(run("GetElement", &[], &[none]).unwrap_err().message.contains("is empty"));
     let held = run("MakeOptional", &[("packed", Attr::Int(1))], &[scalars(&[1.])]).unwrap();
     assert_eq!(run("GetElement", &[], &[held]).unwrap(), scalars(&[1.]));
+    // What a loop carries in place of an optional.
+    assert_eq!(run("HasElement", &[], &[scalars(&[1.])]).unwrap(), Tensor::scalar(true));
+    assert_eq!(run("GetElement", &[], &[scalars(&[1.])]).unwrap(), scalars(&[1.]));
 }

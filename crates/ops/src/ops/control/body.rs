@@ -171,7 +171,13 @@ pub(crate) fn fixpoint(
         for (i, (old, (new, _))) in carried.iter().zip(&given[lead..]).enumerate() {
             let base = &names[lead_types.len() + i];
             let fresh = |axis: usize| Dim::sym(&format!("{base}.d{axis}"));
-            let joined = join(old, &scope.export(new, &fresh), &fresh);
+            let joined = match (old, scope.export(new, &fresh)) {
+                // What is packed and there is an optional as it is.
+                (Type::Optional(inner), new @ Type::Sequence(_)) => {
+                    join(inner, &new, &fresh).map(|t| Type::Optional(Box::new(t)))
+                }
+                (old, new) => join(old, &new, &fresh),
+            };
             let joined = joined.map_err(|e| OpError::type_(format!("what {base} carries changes: {e}")))?;
             // A chain of values that each depend on the one before is cut short.
             next.push(if round < 16 || joined == *old { joined } else { unranked(&joined) });

@@ -38,6 +38,11 @@ fn infer(cx: &mut InferCx<'_>) -> Result<(), OpError> {
     }
     let scope = visible(cx, "body")?;
     for (i, ty) in carried.iter().enumerate() {
+        // Of an optional that the body replaces by a sequence, the sequence comes out.
+        let ty = match (ty, &given[i + 1].0) {
+            (Type::Optional(inner), Type::Sequence(_)) => inner,
+            _ => ty,
+        };
         let ty = scope.export(ty, &|axis| cx.fresh(i, axis));
         cx.set(i, ty);
     }

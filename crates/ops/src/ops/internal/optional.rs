@@ -40,7 +40,7 @@ pub const HAS: OpDef = OpDef {
         cx.set_tensor(0, DType::Bool, vec![]);
         Ok(())
     },
-    eval: Some(|_, inputs| Ok(vec![Tensor::scalar(held(value(inputs, 0)?)?.is_some())])),
+    eval: Some(|_, inputs| Ok(vec![Tensor::scalar(held(value(inputs, 0)?).is_some())])),
     ..OpDef::NEW
 };
 
@@ -59,7 +59,7 @@ pub const GET: OpDef = OpDef {
         cx.set(0, ty);
         Ok(())
     },
-    eval: Some(|_, inputs| match held(value(inputs, 0)?)? {
+    eval: Some(|_, inputs| match held(value(inputs, 0)?) {
         Some(Value::Tensor(t)) => Ok(vec![t]),
         Some(other) => Ok(vec![pack(&other)]),
         None => Err(OpError::value("the optional is empty")),
@@ -67,9 +67,10 @@ pub const GET: OpDef = OpDef {
     ..OpDef::NEW
 };
 
-fn held(v: Value) -> Result<Option<Value>, OpError> {
+/// What an optional holds. A loop may carry a sequence where it was given an optional: that is there.
+fn held(v: Value) -> Option<Value> {
     match v {
-        Value::Optional(inner) => Ok(inner.map(|v| *v)),
-        _ => Err(OpError::type_("operand 0 is not an optional")),
+        Value::Optional(inner) => inner.map(|v| *v),
+        there => Some(there),
     }
 }
