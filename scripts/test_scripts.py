@@ -180,7 +180,7 @@ class Comparison(unittest.TestCase):
 
 class Conformance(unittest.TestCase):
     def compare(self, got, want, rtol=1e-3, atol=1e-7, random=False):
-        case = suites.Case("x", pathlib.Path(), [], rtol, atol, [], random)
+        case = suites.Case("x", pathlib.Path(), [], rtol, atol, [], random, None, False)
         return conformance.difference(np.asarray(got), np.asarray(want), case)
 
     def test_numbers_are_held_to_the_tolerances_of_their_case(self):
@@ -196,7 +196,7 @@ class Conformance(unittest.TestCase):
         self.assertIsNotNone(self.compare(np.zeros((1, 3)), np.zeros(3), random=True))
 
     def test_sequences_and_optionals_are_compared_inside(self):
-        case = suites.Case("x", pathlib.Path(), [], 0, 0, [], False)
+        case = suites.Case("x", pathlib.Path(), [], 0, 0, [], False, None, False)
         a, b = np.zeros(2), np.ones(2)
         self.assertIsNone(conformance.difference([a, b], [a, b], case))
         self.assertIn("element 1", conformance.difference([a, a], [a, b], case))
@@ -209,6 +209,28 @@ class Conformance(unittest.TestCase):
         self.assertIsNone(conformance.fault("unsupported", "no X", "unsupported"))
         for verdict, expected in (("pass", "mismatch"), ("mismatch", "pass"), ("crash", "unsupported")):
             self.assertIsNotNone(conformance.fault(verdict, "", expected))
+
+    def test_the_newest_suite_that_passes_is_followed(self):
+        results = {"onnx-1.9.0/node/a": ("mismatch", "x"), "onnx-1.10.2/node/a": ("pass", ""),
+                   "onnx-1.21.0/node/a": ("mismatch", "x"), "onnx-1.9.0/node/b": ("mismatch", "x")}
+        self.assertEqual(conformance.followed("onnx-1.9.0/node/a", results), " (planc follows onnx-1.10.2)")
+        self.assertEqual(conformance.followed("onnx-1.21.0/node/a", results), "")
+        self.assertEqual(conformance.followed("onnx-1.9.0/node/b", results), "")
+
+    def test_expansions_count_for_their_operator(self):
+        case = lambda name, op: suites.Case(name, pathlib.Path(), [], 0, 0, [], False, op, True)
+        cases = [case("a", "Relu"), case("b", "Relu"), case("c", None), case("d", "x::Y")]
+        results = {"a": ("pass", ""), "b": ("mismatch", ""), "c": ("pass", ""), "d": ("pass", "")}
+        self.assertEqual(conformance.counts_text(cases, results).splitlines()[1:], ["Relu 1 2", "x::Y 1 1"])
+        node = onnx.helper.make_node("Relu", ["x"], ["y"])
+        value = lambda name, kind: onnx.helper.make_tensor_value_info(name, kind, [1])
+        model = lambda kind, opset: onnx.helper.make_model(
+            onnx.helper.make_graph([node], "g", [value("x", kind)], [value("y", kind)]),
+            opset_imports=[onnx.helper.make_opsetid("", opset)])
+        self.assertEqual(suites.operator(model(1, 14), "test_relu", {}), "Relu")
+        self.assertEqual(suites.operator(model(1, 14), "test_x_expanded_ver18", {"test_x": "X"}), "X")
+        inside = [suites.in_slice(model(kind, opset)) for kind, opset in [(1, 7), (1, 6), (10, 24), (1, 25), (16, 14)]]
+        self.assertEqual(inside, [True, False, True, False, False])
 
     def test_the_checked_in_expectations_are_well_formed(self):
         self.assertTrue(set(conformance.load_expectations().values()) <= set(conformance.LISTED))

@@ -187,6 +187,11 @@ impl CliError {
         std::iter::once(self).chain(&self.0.more)
     }
 
+    /// What to do about it.
+    pub fn hint(&self) -> Option<&str> {
+        self.0.help.as_deref()
+    }
+
     /// A part of where it is.
     pub fn place(&self, key: &str) -> Option<&Value> {
         self.0.place.get(key)
@@ -283,6 +288,7 @@ impl From<ImportError> for CliError {
             place.insert("op".into(), node.op.clone().into());
             place.insert("domain".into(), node.domain.clone().into());
             place.insert("opset".into(), node.opset.into());
+            place.insert("operands".into(), node.operands.clone().into());
             place.insert("reason".into(), e.message.clone().into());
         }
         if !e.path.is_empty() {
@@ -313,9 +319,12 @@ impl From<NodeError> for CliError {
             ErrorKind::Limit => Fault::NodeLimit,
             _ => Fault::Inference,
         };
-        CliError::new(fault, e.to_string())
+        let message = e.to_string();
+        let (domain, op) = e.op.split_once("::").unwrap_or(("", &e.op));
+        CliError::new(fault, message)
             .at("node", e.node)
-            .at("op", e.op)
+            .at("op", op)
+            .at("domain", domain)
             .at("opset", e.opset)
             .at("operands", e.operands)
             .at("reason", e.error.message)
@@ -370,6 +379,7 @@ impl From<RunError> for CliError {
         match e {
             RunError::Input(_) => CliError::new(Fault::InputShape, message),
             RunError::Step { step, .. } => CliError::new(Fault::Step, message).at("node", step),
+            RunError::Unsupported { step, .. } => CliError::new(Fault::UnsupportedNode, message).at("node", step),
             RunError::Memory { step, .. } => CliError::new(Fault::Memory, message)
                 .at("node", step)
                 .help("give more with --max-memory, or smaller inputs"),

@@ -2,8 +2,8 @@
 
 use planc_ir::Attrs;
 use planc_kir::Reference;
-use planc_ops::EvalCx;
-use planc_runtime::ReferenceOps;
+use planc_ops::{ErrorKind, EvalCx};
+use planc_runtime::{ReferenceOps, Refusal};
 use planc_tensor::{Tensor, View};
 
 /// Evaluates any operator of the table.
@@ -11,10 +11,19 @@ use planc_tensor::{Tensor, View};
 pub struct OpTable;
 
 impl ReferenceOps for OpTable {
-    fn eval(&self, op: &Reference, inputs: &[Option<View<'_>>], memory_limit: usize) -> Result<Vec<Tensor>, String> {
-        let row = planc_ops::find(&op.domain, &op.name).ok_or_else(|| format!("no operator {}", op.name))?;
-        let eval = row.eval.ok_or_else(|| format!("{} cannot be evaluated by itself", op.name))?;
+    fn eval(&self, op: &Reference, inputs: &[Option<View<'_>>], memory_limit: usize) -> Result<Vec<Tensor>, Refusal> {
+        let row = planc_ops::find(&op.domain, &op.name)
+            .ok_or_else(|| Refusal::Unsupported(format!("no operator {}", op.name)))?;
+        let eval =
+            row.eval.ok_or_else(|| Refusal::Unsupported(format!("{} cannot be evaluated by itself", op.name)))?;
         let attrs: Attrs = op.attrs.iter().cloned().collect();
-        eval(&EvalCx::new(row, &attrs, &op.outputs, memory_limit), inputs).map_err(|e| e.to_string())
+        eval(&EvalCx::new(row, &attrs, &op.outputs, memory_limit), inputs).map_err(|e| {
+            let what = format!("{}: {e}", op.name);
+            match e.kind {
+                ErrorKind::Unsupported => Refusal::Unsupported(what),
+                ErrorKind::Limit => Refusal::Limit(what),
+                _ => Refusal::Values(what),
+            }
+        })
     }
 }

@@ -8,6 +8,10 @@ Each case is one `planc run` that has to reproduce the outputs within the tolera
     refused      exit code 3: the message says what is wrong with the case
     mismatch     other outputs than expected
 
+The reason ends with the suite that planc follows where that has the same case with other data.
+
+counts.txt holds, per operator, how many of the cases about it pass: `planc ops` and docs/ops.md show it.
+
 Anything else a case can do (another exit code, a crash, a panic, no end) is always a failure. A listed case that passes fails
 too, so that the list stays true. Ends with `N passed, N failed`. Run it with the Python of scripts/setup.sh.
 """
@@ -24,6 +28,7 @@ import tempfile
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
+import ml_dtypes
 import numpy as np
 import onnx
 from onnx import numpy_helper
@@ -32,6 +37,7 @@ import process
 import suites
 
 EXPECTATIONS = HERE / "expectations.txt"
+COUNTS = HERE / "counts.txt"
 EXITS = {3: "refused", 4: "unsupported"}
 LIMIT_S = 60
 LISTED = ("unsupported", "refused", "mismatch")
@@ -136,7 +142,10 @@ def run_set(planc, case, data, out):
                 expected = read(want, kind)
             except ValueError as error:
                 return "mismatch", f"the expected output {k} is not valid: {error}"
-            why = difference(read(got, kind), expected, case)
+            found = read(got, kind)
+            if kind == "bfloat16" and found.dtype == expected.dtype == np.uint16:
+                found, expected = (np.asarray(bits).view(ml_dtypes.bfloat16) for bits in (found, expected))
+            why = difference(found, expected, case)
             if why:
                 return "mismatch", f"output {k}: {why}"
     return "pass", ""
@@ -174,20 +183,40 @@ def fault(verdict, reason, expected):
     return f"{verdict} ({reason})" + (f", but is listed as {expected}" if expected != "pass" else "")
 
 
+def followed(id_, results):
+    """Names the newest suite that has a case of this name with other data, which passes."""
+    suite, rest = id_.split("/", 1)
+    newer = [other for other in {i.split("/")[0] for i in results}
+             if suites.version_key(other[5:]) > suites.version_key(suite[5:]) and results.get(f"{other}/{rest}", ("",))[0] == "pass"]
+    newest = max(newer, key=lambda other: suites.version_key(other[5:]), default=None)
+    return f" (planc follows {newest})" if newest else ""
+
+
 def write_expectations(results):
     head = "# The cases that do not pass, and why; run.py --write makes this file. See there for the verdicts.\n"
-    lines = [f"{id_}  {verdict}: {reason}\n" for id_, (verdict, reason) in sorted(results.items()) if verdict in LISTED]
+    lines = [f"{id_}  {verdict}: {reason}{followed(id_, results)}\n"
+             for id_, (verdict, reason) in sorted(results.items()) if verdict in LISTED]
     EXPECTATIONS.write_text(head + "".join(lines))
 
 
-def show(results):
-    """A table of verdicts by suite."""
+def counts_text(cases, results):
+    """The text of counts.txt: an operator, how many of its cases pass, and how many there are, in each line."""
     counts = collections.defaultdict(collections.Counter)
-    for id_, (verdict, _) in results.items():
-        for row in (id_.split("/")[0], "all"):
-            counts[row][verdict] += 1
+    for case in cases:
+        if case.op:
+            counts[case.op][results[case.id][0]] += 1
+    head = "# Operator, cases that pass, cases; run.py --write makes this file.\n"
+    return head + "".join(f"{op} {counts[op]['pass']} {counts[op].total()}\n" for op in sorted(counts))
+
+
+def show(cases, results):
+    """A table of verdicts by suite, of the tensor slice of all suites (see suites.py), and of everything."""
+    counts = collections.defaultdict(collections.Counter)
+    for case in cases:
+        for row in (case.id.split("/")[0], *(["tensor slice"] if case.slice else []), "all"):
+            counts[row][results[case.id][0]] += 1
     print(f"{'suite':14} {'cases':>6} " + " ".join(f"{c:>11}" for c in VERDICTS) + f" {'rate':>7}")
-    order = lambda row: (row == "all", suites.version_key(row[5:]) if row != "all" else ())
+    order = lambda row: (row == "all", row == "tensor slice", suites.version_key(row[5:]) if row.startswith("onnx-") else ())
     for row in sorted(counts, key=order):
         total = counts[row].total()
         print(f"{row:14} {total:6} " + " ".join(f"{counts[row][c]:11}" for c in VERDICTS)
@@ -200,7 +229,7 @@ def main():
     parser.add_argument("--planc", default="target/release/planc", help="the binary, or a command line that runs it")
     parser.add_argument("--suite", help="only this suite, such as onnx-1.23.2")
     parser.add_argument("--cache", type=pathlib.Path, default=suites.CACHE, help="folder of wheels and cases")
-    parser.add_argument("--write", action="store_true", help="write expectations.txt anew from this run (of all cases)")
+    parser.add_argument("--write", action="store_true", help="write expectations.txt and counts.txt anew from this run (of all cases)")
     parser.add_argument("--list", action="store_true", help="print every case that does not pass, expected or not")
     args = parser.parse_args()
     if args.write and (args.patterns or args.suite):
@@ -212,17 +241,20 @@ def main():
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         verdicts = list(pool.map(lambda case: run_case(planc, case), cases))
     results = {case.id: verdict for case, verdict in zip(cases, verdicts)}
-    show(results)
+    show(cases, results)
     if args.list:
         for id_, (verdict, reason) in results.items():
             if verdict != "pass":
                 print(f"{id_}  {verdict}: {reason}")
     if args.write:
         write_expectations(results)
+        COUNTS.write_text(counts_text(cases, results))
     expected = load_expectations()
     faults = [(id_, fault(*verdict, expected.get(id_, "pass"))) for id_, verdict in results.items()]
     if not args.patterns and not args.suite:
         faults += [(id_, "is listed, but there is no such case") for id_ in expected if id_ not in results]
+        if counts_text(cases, results) != COUNTS.read_text():
+            faults.append((COUNTS.name, "does not hold the counts of this run"))
     faults = [(id_, why) for id_, why in faults if why]
     for id_, why in faults:
         print(f"FAILED {id_}: {why}")

@@ -40,6 +40,8 @@ GROUPS = ["node", "simple", "pytorch-converted", "pytorch-operator"]
 RTOL, ATOL = 1e-3, 1e-7
 # Operators whose results no other implementation can repeat.
 RANDOM = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
+# The element types of the tensor slice.
+SLICE = ["FLOAT", "FLOAT16", "DOUBLE", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64", "BOOL"]
 KINDS = {"tensor_type": "tensor", "sparse_tensor_type": "tensor", "sequence_type": "sequence", "optional_type": "optional"}
 
 
@@ -52,10 +54,14 @@ class Case:
     sets: list
     rtol: float
     atol: float
-    # Per output: tensor, sequence or optional.
+    # Per output: tensor, bfloat16 (a tensor, which older suites store as uint16), sequence or optional.
     outputs: list
     # Only types and shapes of the outputs can be expected.
     random: bool
+    # The operator that the case is about, as `domain::Type` outside of ai.onnx; None where it is about several.
+    op: str | None
+    # In the tensor slice: see `in_slice`.
+    slice: bool
 
 
 def manifest():
@@ -112,11 +118,56 @@ def encode(value, info):
 
 def operators(graph):
     """The operators of a graph and its subgraphs."""
+    for part in graphs(graph):
+        yield from (node.op_type for node in part.node)
+
+
+def graphs(graph):
+    """A graph and its subgraphs."""
+    yield graph
     for node in graph.node:
-        yield node.op_type
         for attribute in node.attribute:
             for body in [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]:
-                yield from operators(body)
+                yield from graphs(body)
+
+
+def kind(type_):
+    """How an output of this type is stored and compared."""
+    if type_.tensor_type.elem_type == onnx.TensorProto.BFLOAT16:
+        return "bfloat16"
+    return KINDS.get(type_.WhichOneof("value"), "tensor")
+
+
+def in_slice(model):
+    """Whether a model is of the widely used part of ONNX: opset 7 to 24 of ai.onnx, and tensors only, of floats of 16 to 64
+    bits but bf16, integers of 8 to 64 bits, and bool."""
+    opsets = {o.domain or "ai.onnx": o.version for o in model.opset_import}
+    types = {onnx.TensorProto.DataType.Value(name) for name in SLICE}
+    used = set()
+    for graph in graphs(model.graph):
+        used.update(t.data_type for t in graph.initializer)
+        for value in [*graph.input, *graph.output, *graph.value_info]:
+            kind = value.type.WhichOneof("value")
+            if kind not in (None, "tensor_type"):
+                return False
+            used.add(value.type.tensor_type.elem_type if kind else onnx.TensorProto.FLOAT)
+        for node in graph.node:
+            used.update(a.t.data_type for a in node.attribute if a.type == onnx.AttributeProto.TENSOR)
+            # The types that nodes are told to give.
+            used.update(a.i for a in node.attribute if a.name in ("to", "dtype", "output_dtype") and a.i)
+    return set(opsets) == {"ai.onnx"} and 7 <= opsets["ai.onnx"] <= 24 and used <= types
+
+
+def operator(model, name, seen):
+    """The operator that a case is about: its only one, or that of the case whose expansion it is."""
+    nodes = model.graph.node
+    twin = re.sub(r"_expanded(_ver\d+)?$", "", name)
+    if twin != name:
+        return seen.get(twin)
+    if len(nodes) != 1:
+        return None
+    domain = nodes[0].domain
+    return nodes[0].op_type if domain in ("", "ai.onnx") else f"{domain}::{nodes[0].op_type}"
 
 
 def is_random(model, name):
@@ -132,6 +183,8 @@ class Writer:
         self.root = root
         self.index = {}
         self.seen = set()
+        # What the cases of each name are about.
+        self.ops = {}
 
     def add(self, suite, group, name, data, files, rtol, atol, once=True):
         """`files` maps `test_data_set_N/...` to bytes."""
@@ -146,9 +199,13 @@ class Writer:
             path.write_bytes(content)
         model = onnx.ModelProto.FromString(data)
         sets = sorted({path.split("/")[0] for path in files}, key=lambda s: int(s.rsplit("_", 1)[1]))
+        op = operator(model, name, self.ops)
+        if op is not None:
+            self.ops.setdefault(name, op)
         self.index[id_] = {
+            "op": op, "slice": in_slice(model),
             "sets": sets, "rtol": rtol, "atol": atol, "random": is_random(model, name),
-            "outputs": [KINDS.get(o.type.WhichOneof("value"), "tensor") for o in model.graph.output],
+            "outputs": [kind(o.type) for o in model.graph.output],
         }
 
 

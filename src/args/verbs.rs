@@ -460,6 +460,9 @@ pub struct Ops {
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
+    /// Print the page docs/ops.md
+    #[arg(long, conflicts_with = "json")]
+    pub markdown: bool,
 }
 
 /// Verbs that print a list.

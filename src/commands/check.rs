@@ -18,7 +18,12 @@ struct Unsupported {
     op: String,
     domain: String,
     opset: Value,
+    /// Types of the operands, where they are known.
+    operands: Vec<String>,
     reason: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    help: Option<String>,
 }
 
 #[derive(Default, Serialize)]
@@ -82,6 +87,8 @@ fn unsupported(e: &CliError) -> Unsupported {
         op: text("op"),
         domain: text("domain"),
         opset: e.place("opset").cloned().unwrap_or_default(),
+        operands: e.place("operands").and_then(|v| serde_json::from_value(v.clone()).ok()).unwrap_or_default(),
+        help: e.hint().map(str::to_string),
         reason: e.place("reason").and_then(Value::as_str).unwrap_or(e.message()).to_string(),
     }
 }
@@ -89,9 +96,16 @@ fn unsupported(e: &CliError) -> Unsupported {
 fn show(r: &Report) -> Result<(), CliError> {
     let mut text = String::new();
     if !r.unsupported.is_empty() {
-        let rows =
-            r.unsupported.iter().map(|u| vec![u.node.clone(), u.op.clone(), u.opset.to_string(), u.reason.clone()]);
-        text += &report::table(&["node", "operator", "opset", "reason"], rows);
+        let row = |u: &Unsupported| {
+            let op = if u.domain.is_empty() { u.op.clone() } else { format!("{}::{}", u.domain, u.op) };
+            let opset = u.opset.as_i64().map_or("-".into(), |v| v.to_string());
+            vec![u.node.clone(), op, opset, u.operands.join(", "), u.reason.clone()]
+        };
+        text += &report::table(&["node", "operator", "opset", "operands", "reason"], r.unsupported.iter().map(row));
+        let mut hints: Vec<&str> = r.unsupported.iter().filter_map(|u| u.help.as_deref()).collect();
+        hints.sort_unstable();
+        hints.dedup();
+        hints.iter().for_each(|h| text += &format!("help: {h}\n"));
     }
     for w in &r.warnings {
         report::warn(w);

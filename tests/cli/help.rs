@@ -17,10 +17,19 @@ fn help() {
 fn lists() {
     let ops = planc(["ops", "--json"]).json();
     assert_eq!(ops["count"].as_u64(), ops["ops"].as_array().map(|l| l.len() as u64));
+    let relu = &planc(["ops", "quickgelu", "--json"]).json()["ops"][0];
+    assert_eq!((&relu["domain"], &relu["types"]["T"][0]), (&"com.microsoft".into(), &"f32".into()));
     assert!(planc(["ops", "relu"]).ok().contains("Relu"));
     assert_eq!(planc(["targets", "--json"]).json()["default"], "x86-64");
     assert!(planc(["passes", "--json"]).json()["passes"].is_array());
     assert!(planc(["completions", "bash"]).ok().contains("_planc"));
+}
+
+#[test]
+fn the_page_of_operators_is_what_ops_prints() {
+    let page = std::fs::read_to_string(crate::root().join("docs/ops.md")).unwrap();
+    let differs = "docs/ops.md is stale: make it again with `planc ops --markdown > docs/ops.md`";
+    assert!(page == planc(["ops", "--markdown"]).ok(), "{differs}");
 }
 
 #[cfg(unix)]

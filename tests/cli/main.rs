@@ -2,6 +2,7 @@
 //! repository.
 
 mod architecture;
+mod check;
 mod device;
 mod errors;
 mod help;

@@ -6,7 +6,7 @@
 //!
 //! Depth is bounded by [`crate::functions::MAX_EXPANDED_DEPTH`], so recursion is safe here.
 
-use crate::check::{is_constant, place};
+use crate::check::{is_constant, place, row_of};
 use crate::error::{Code, ImportError, NodePlace, clip};
 use crate::files::Files;
 use crate::functions::{Function, Functions};
@@ -60,6 +60,10 @@ pub(crate) struct Builder<'c, 'm> {
     frames: Vec<Frame<'c, 'm>>,
     /// Results of wrong nodes of the outermost graph: what reads them is not reported again.
     poisoned: HashSet<ValueId>,
+    /// Nodes without an operator that were met, wherever they are and however often their function is called.
+    unsupported: HashSet<*const NodeRecord>,
+    /// How often one was met.
+    unsupported_met: usize,
     pub(crate) errors: Vec<ImportError>,
     /// How often each function was inlined.
     pub(crate) inlined: BTreeMap<String, usize>,
@@ -80,6 +84,8 @@ impl<'c, 'm> Builder<'c, 'm> {
             declared,
             frames: Vec::new(),
             poisoned: HashSet::new(),
+            unsupported: HashSet::new(),
+            unsupported_met: 0,
             errors: Vec::new(),
             inlined: BTreeMap::new(),
         };
@@ -263,6 +269,7 @@ impl<'c, 'm> Builder<'c, 'm> {
             return self.constant_node(node);
         }
         let (mut attrs, mut subgraphs) = (Attrs::new(), Vec::new());
+        let before = self.unsupported_met;
         for a in &node.attributes {
             let Some(value) = self.resolve(a) else { continue };
             match value {
@@ -273,8 +280,24 @@ impl<'c, 'm> Builder<'c, 'm> {
                 }
             }
         }
+        let unsupported = row_of(node, self.scope().opsets).err();
+        self.unsupported_met += usize::from(unsupported.is_some());
         let id = self.add(node, inputs, attrs, subgraphs)?;
         let outermost = self.frames.len() == 1;
+        if let Some((what, help)) = unsupported {
+            if self.unsupported.insert(node) {
+                let mut place = place(node, self.scope().opsets);
+                place.operands = self.operand_types(id);
+                self.errors.push(ImportError::new(Code::UnsupportedOp, what).help(help).on(place));
+            }
+        }
+        // Inference of what holds such a node would only say the same again.
+        if self.unsupported_met > before {
+            if outermost {
+                self.poison(id);
+            }
+            return Err(Failed);
+        }
         if outermost && self.frames[0].graph.node(id).reads().any(|v| self.poisoned.contains(&v)) {
             self.poison(id);
             return Err(Failed);
@@ -284,11 +307,26 @@ impl<'c, 'm> Builder<'c, 'm> {
             // Types around a subgraph are known only when its owner is inferred, which infers it again.
             Err(_) if !outermost => Ok(()),
             Err(error) => {
-                let located = op_error(self.graph(), id, error);
+                let operands = self.operand_types(id);
+                let located = op_error(error, &operands);
                 self.poison(id);
-                Err(self.fail(node, located))
+                let place = NodePlace { operands, ..self.place(node) };
+                self.errors.push(located.on(place));
+                Err(Failed)
             }
         }
+    }
+
+    /// The types of the operands of a node of the current graph, as printed.
+    fn operand_types(&mut self, id: NodeId) -> Vec<String> {
+        let outermost = self.frames.len() == 1;
+        let inputs = self.graph().node(id).inputs().to_vec();
+        let mut text = |v: Option<ValueId>| match v {
+            None => "none".to_owned(),
+            Some(v) if outermost && self.poisoned.contains(&v) => "unknown".to_owned(),
+            Some(v) => self.graph().value(v).ty.to_string(),
+        };
+        inputs.into_iter().map(&mut text).collect()
     }
 
     fn poison(&mut self, id: NodeId) {
@@ -509,10 +547,7 @@ fn constant_tensor(attr: Attr) -> Option<Tensor> {
 }
 
 /// An operator's error with the types of the operands.
-fn op_error(graph: &Graph, id: NodeId, error: OpError) -> ImportError {
-    let operands = graph.node(id).inputs().iter();
-    let types: Vec<String> =
-        operands.map(|v| v.map_or_else(|| "none".to_owned(), |v| graph.value(v).ty.to_string())).collect();
+fn op_error(error: OpError, types: &[String]) -> ImportError {
     let operands = if types.is_empty() { String::new() } else { format!(" [operands: {}]", clip(&types.join(", "))) };
     ImportError::new(op_code(error.kind), format!("{}{operands}", error.message))
 }

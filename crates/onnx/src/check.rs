@@ -79,8 +79,51 @@ pub(crate) fn place(node: &NodeRecord, opsets: &Opsets) -> NodePlace {
         op: node.op.clone(),
         domain: crate::functions::domain(&node.domain).to_owned(),
         opset: opsets.get(&node.domain).map(i64::from),
+        operands: Vec::new(),
     }
 }
+
+/// The operator of a node in the opset imported for its domain; where there is none, why, and what to do about it.
+pub(crate) fn row_of(node: &NodeRecord, opsets: &Opsets) -> Result<&'static OpDef, (String, String)> {
+    let domain = crate::functions::domain(&node.domain);
+    let shown = if domain.is_empty() { "ai.onnx".into() } else { clip(domain) };
+    if node.op.is_empty() {
+        return Err(("the node has no operator".into(), "export the model again".into()));
+    }
+    let Some(opset) = opsets.get(domain) else {
+        return Err((
+            format!("the model imports no opset of {shown:?}"),
+            format!("add {shown:?} and its version to the model's opset imports"),
+        ));
+    };
+    let Some(row) = planc_ops::find(domain, &node.op) else {
+        let known = planc_ops::all().any(|r| r.domain == domain && r.domain != "planc");
+        return Err(if let Some(instead) = planc_ops::excluded::instead(domain, &node.op) {
+            (format!("the operator is not supported (domain {shown:?})"), instead.into())
+        } else if TRAINING.contains(&domain) {
+            let what = format!("training is not supported (domain {shown:?})");
+            (what, "export the model for inference, without gradients and optimisers".into())
+        } else if known {
+            let what = format!("the operator is not supported (domain {shown:?})");
+            (what, "replace it by operators that `planc ops` lists, or define it as a function in the model".into())
+        } else {
+            let what = format!("the operator is not supported, nor any other of its domain {shown:?}");
+            (what, "define it as a function in the model, or replace it by standard operators".into())
+        });
+    };
+    if opset < row.since {
+        let what = format!("the operator exists since opset {} only", row.since);
+        return Err((what, format!("export the model with opset {} or newer of {shown:?}", row.since)));
+    }
+    if opset >= row.until {
+        let what = format!("the operator was removed in opset {}", row.until);
+        return Err((what, format!("export the model with an opset of {shown:?} before {}", row.until)));
+    }
+    Ok(row)
+}
+
+/// Domains of operators that only training needs.
+const TRAINING: [&str; 2] = ["ai.onnx.training", "ai.onnx.preview.training"];
 
 /// Whether a node is a constant, which the importer turns into a value.
 pub(crate) fn is_constant(node: &NodeRecord) -> bool {
@@ -316,30 +359,16 @@ impl<'m> Checker<'_, 'm> {
         }
     }
 
-    /// The operator of a node in the opset imported for its domain.
+    /// The operator of a node; that there is none is reported.
     fn row(&mut self, node: &NodeRecord, opsets: &Opsets) -> Option<&'static OpDef> {
-        let unsupported = |c: &mut Self, message: String| {
-            c.node_error(Code::UnsupportedOp, node, opsets, message);
-            None
-        };
-        if node.op.is_empty() {
-            return unsupported(self, "the node has no operator".into());
+        match row_of(node, opsets) {
+            Ok(row) => Some(row),
+            Err((what, help)) => {
+                let error = ImportError::new(Code::UnsupportedOp, what).at(self.path.join(".")).help(help);
+                self.errors.push(error.on(place(node, opsets)));
+                None
+            }
         }
-        let shown = if node.domain.is_empty() { "ai.onnx".into() } else { clip(&node.domain) };
-        let Some(opset) = opsets.get(&node.domain) else {
-            return unsupported(self, format!("the model imports no opset of {shown:?}"));
-        };
-        let Some(row) = planc_ops::find(&node.domain, &node.op) else {
-            let why = planc_ops::excluded::reason(&node.domain, &node.op).map_or(String::new(), |r| format!(": {r}"));
-            return unsupported(self, format!("the operator is not supported (domain {shown:?}){why}"));
-        };
-        if opset < row.since {
-            return unsupported(self, format!("the operator exists since opset {} only", row.since));
-        }
-        if opset >= row.until {
-            return unsupported(self, format!("the operator was removed in opset {}", row.until));
-        }
-        Some(row)
     }
 
     fn arity(&mut self, node: &NodeRecord, row: &'static OpDef, opsets: &Opsets) {

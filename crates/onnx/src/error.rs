@@ -94,6 +94,15 @@ pub struct NodePlace {
     pub domain: String,
     /// Opset version the model imports for the domain.
     pub opset: Option<i64>,
+    /// Types of the operands as printed, where they are known; `none` for an omitted one.
+    pub operands: Vec<String>,
+}
+
+impl NodePlace {
+    /// Whether both are the same node, whatever is known of its operands.
+    pub(crate) fn is(&self, other: &NodePlace) -> bool {
+        (&self.name, &self.op, &self.domain) == (&other.name, &other.op, &other.domain)
+    }
 }
 
 impl fmt::Display for NodePlace {
@@ -212,7 +221,13 @@ mod tests {
 
     #[test]
     fn place_is_printed() {
-        let node = NodePlace { name: "conv1".into(), op: "Conv".into(), domain: String::new(), opset: Some(17) };
+        let node = NodePlace {
+            name: "conv1".into(),
+            op: "Conv".into(),
+            domain: String::new(),
+            opset: Some(17),
+            operands: vec![],
+        };
         let error = ImportError::new(Code::Attribute, "unknown attribute \"foo\"").at("graph.node[3]").on(node);
         assert_eq!(error.to_string(), "node \"conv1\" (Conv, opset 17): unknown attribute \"foo\" (at graph.node[3])");
     }

@@ -195,6 +195,7 @@ impl Exporter<'_> {
             op: node.op.name.to_string(),
             domain: node.op.domain.to_string(),
             opset: Some(i64::from(node.origin.opset)).filter(|v| *v > 0),
+            operands: vec![],
         };
         self.errors.push(ImportError::new(Code::UnsupportedFeature, message).on(place));
     }

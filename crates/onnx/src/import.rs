@@ -9,7 +9,7 @@
 
 use crate::build::Builder;
 use crate::check;
-use crate::error::{Code, ImportError, clip};
+use crate::error::{Category, Code, ImportError, clip};
 use crate::files::Files;
 use crate::functions::Functions;
 use crate::model::{GraphRecord, ModelRecord, SparseTensorRecord, TensorRecord};
@@ -105,12 +105,21 @@ pub fn import(mut files: Files, options: &Options) -> Result<Imported, Vec<Impor
         return Err(one(ImportError::new(Code::Graph, "the model has no graph")));
     };
     let functions = Functions::new(&model, &opsets).map_err(one)?;
-    warnings.extend(check::check_model(&model, graph, &opsets, &functions)?);
-    let tensors = read_tensors(initializers, sparse, &mut files)?;
+    let unsupported = match check::check_model(&model, graph, &opsets, &functions) {
+        Ok(more) => {
+            warnings.extend(more);
+            vec![]
+        }
+        // Such a model is built all the same, so that all nodes that are not supported are reported together.
+        Err(errors) if errors.iter().all(|e| e.code == Code::UnsupportedOp) => errors,
+        Err(errors) => return Err(errors),
+    };
+    let tensors = read_tensors(initializers, sparse, &mut files).map_err(|e| prefer(&unsupported, e))?;
 
     let mut declared = Declared::default();
     graph.inputs.iter().filter_map(|i| i.ty.as_ref()).for_each(|t| declared.note(t));
-    let (types, mut default_inputs) = input_types(graph, &tensors, &mut declared, options)?;
+    let (types, mut default_inputs) =
+        input_types(graph, &tensors, &mut declared, options).map_err(|e| prefer(&unsupported, e))?;
     let mut builder = Builder::new(&graph.name, &opsets, &functions, &mut files, &mut declared);
     for (name, ty) in types {
         builder.input(name, ty);
@@ -120,8 +129,8 @@ pub fn import(mut files: Files, options: &Options) -> Result<Imported, Vec<Impor
     }
     builder.nodes(&graph.nodes);
     let (built, errors, inlined) = builder.finish(&graph.outputs);
-    if !errors.is_empty() {
-        return Err(errors);
+    if !errors.is_empty() || !unsupported.is_empty() {
+        return Err(prefer(&unsupported, errors));
     }
     warnings.append(&mut files.warnings);
     warnings.extend(compare(&built, graph)?);
@@ -140,6 +149,26 @@ pub fn import(mut files: Files, options: &Options) -> Result<Imported, Vec<Impor
         opsets: opsets.into_list(),
     };
     Ok(Imported { graph: built, metadata, warnings })
+}
+
+/// What is reported of a model with unsupported operators in which more is found: these, with the types of their
+/// operands, and the other nodes that are not supported. Without such operators, all that is found.
+fn prefer(unsupported: &[ImportError], found: Vec<ImportError>) -> Vec<ImportError> {
+    if unsupported.is_empty() {
+        return found;
+    }
+    let mut all = unsupported.to_vec();
+    for error in found.into_iter().filter(|e| e.category() == Category::Unsupported) {
+        let same = |e: &&mut ImportError| {
+            let places = e.node.as_ref().zip(error.node.as_ref());
+            error.code == Code::UnsupportedOp && places.is_some_and(|(a, b)| a.is(b))
+        };
+        match all.iter_mut().find(same) {
+            Some(known) => known.node = error.node,
+            None => all.push(error),
+        }
+    }
+    all
 }
 
 /// Checks the model's versions.

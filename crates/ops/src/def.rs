@@ -24,6 +24,11 @@ impl TypeSet {
         TypeSet(self.0 | other.0)
     }
 
+    /// The types that are not in `other`.
+    pub const fn but(self, other: TypeSet) -> TypeSet {
+        TypeSet(self.0 & !other.0)
+    }
+
     /// Whether `t` is in the set.
     pub const fn has(self, t: DType) -> bool {
         self.0 & (1 << t as u32) != 0
@@ -48,6 +53,8 @@ impl TypeSet {
     pub const NUMERIC: TypeSet = TypeSet::INT.or(TypeSet::FLOAT);
     /// bool.
     pub const BOOL: TypeSet = TypeSet::of(&[DType::Bool]);
+    /// c64 and c128.
+    pub const COMPLEX: TypeSet = TypeSet::of(&[DType::C64, DType::C128]);
     /// string.
     pub const STRING: TypeSet = TypeSet::of(&[DType::String]);
     /// i64.

@@ -4,7 +4,7 @@
 //! that one simple loop is right for every type.
 
 use crate::error::OpError;
-use planc_tensor::{DType, Tensor, View, bf16, bf16_from_f64, f16, f16_from_f64};
+use planc_tensor::{Complex, DType, Tensor, View, bf16, bf16_from_f64, f16, f16_from_f64};
 
 /// The elements as f64; integers (i64 above 2^53 rounds) and booleans too.
 ///
@@ -26,6 +26,34 @@ pub fn widen(x: View<'_>) -> Result<Vec<f64>, OpError> {
         _ => x.to_i64().map(|v| v.into_iter().map(|v| v as f64).collect()),
     };
     wide.ok_or_else(|| OpError::type_(format!("does not take {}", x.dtype())))
+}
+
+/// The parts of complex elements; `None` for other types.
+pub(crate) fn complex(x: View<'_>) -> Option<Vec<Complex<f64>>> {
+    match x.dtype() {
+        DType::C64 => {
+            x.to_vec::<Complex<f32>>().map(|v| v.iter().map(|c| Complex::new(c.re.into(), c.im.into())).collect())
+        }
+        DType::C128 => x.to_vec::<Complex<f64>>(),
+        _ => None,
+    }
+}
+
+/// `f` of `x`, where `f` is linear in it: of complex elements, of their real and imaginary parts in f64.
+///
+/// # Errors
+/// As `f`.
+pub(crate) fn by_parts(x: View<'_>, f: impl Fn(View<'_>) -> Result<Tensor, OpError>) -> Result<Tensor, OpError> {
+    let Some(elements) = complex(x) else { return f(x) };
+    let part =
+        |of: fn(&Complex<f64>) -> f64| f(Tensor::new(x.shape(), elements.iter().map(of).collect::<Vec<f64>>())?.view());
+    let (re, im) = (part(|c| c.re)?, part(|c| c.im)?);
+    let joined = widen(re.view())?.into_iter().zip(widen(im.view())?);
+    Ok(if x.dtype() == DType::C64 {
+        Tensor::new(re.shape(), joined.map(|(re, im)| Complex::new(re as f32, im as f32)).collect::<Vec<_>>())?
+    } else {
+        Tensor::new(re.shape(), joined.map(|(re, im)| Complex::new(re, im)).collect::<Vec<_>>())?
+    })
 }
 
 /// The elements of `x` if there is one, else `None`.

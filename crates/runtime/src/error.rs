@@ -3,6 +3,7 @@
 use crate::cuda::DriverError;
 use crate::map::MapError;
 use crate::pool::PoolError;
+use crate::session::Refusal;
 use planc_plan::container::{FormatError, PtxArch, TargetId};
 use planc_plan::program::ManifestError;
 
@@ -61,6 +62,14 @@ pub enum RunError {
         /// What is wrong.
         message: String,
     },
+    /// A step would have to do what is not supported.
+    #[error("step {step:?}: {message}")]
+    Unsupported {
+        /// Name of the step.
+        step: String,
+        /// What is not supported.
+        message: String,
+    },
     /// The run needs more memory than allowed.
     #[error("step {step:?}: {message}")]
     Memory {
@@ -69,4 +78,15 @@ pub enum RunError {
         /// What is too large.
         message: String,
     },
+}
+
+impl RunError {
+    /// An evaluation at `step` that gave nothing.
+    pub(crate) fn refused(step: String, why: Refusal) -> RunError {
+        match why {
+            Refusal::Unsupported(message) => RunError::Unsupported { step, message },
+            Refusal::Limit(message) => RunError::Memory { step, message },
+            Refusal::Values(message) => RunError::Step { step, message },
+        }
+    }
 }

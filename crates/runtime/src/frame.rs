@@ -234,7 +234,8 @@ impl<'a> Frame<'a> {
                 let inputs: Vec<Option<View<'_>>> =
                     step.inputs.iter().map(|v| v.map(|v| self.view(v)).transpose()).collect::<Result<_, _>>()?;
                 let limit = self.run.session.options.memory_limit;
-                let results = self.run.session.reference.eval(r, &inputs, limit).map_err(wrong)?;
+                let results = self.run.session.reference.eval(r, &inputs, limit);
+                let results = results.map_err(|e| RunError::refused(step.name.clone(), e))?;
                 self.put_all(step, results)
             }
             Action::Kernel { kernel: kernel @ (Kernel::Map(_) | Kernel::Reduce(_)), epilogue, code: Some(index) } => {

@@ -26,4 +26,4 @@ mod symbols;
 pub use error::{OpenError, RunError, SessionError};
 pub use plan::{OpenOptions, Plan};
 pub use profile::{Profile, StepTime, TaskTime};
-pub use session::{NoReference, Observer, ReferenceOps, Session, SessionOptions};
+pub use session::{NoReference, Observer, ReferenceOps, Refusal, Session, SessionOptions};

@@ -16,13 +16,24 @@ use planc_plan::program::ValueDecl;
 use planc_tensor::{AlignedBuf, Tensor, View};
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// Why an operator has no results; one sentence, lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Valid, but not done.
+    Unsupported(String),
+    /// Beyond the memory limit.
+    Limit(String),
+    /// These values have none.
+    Values(String),
+}
+
 /// Evaluates operators that have no kernel. The operator table implements it; an embedded runtime may leave it out.
 pub trait ReferenceOps: Send + Sync {
     /// The results of `op` on these operands, none above `memory_limit` bytes.
     ///
     /// # Errors
-    /// When the operator is not known or refuses the operands; one sentence.
-    fn eval(&self, op: &Reference, inputs: &[Option<View<'_>>], memory_limit: usize) -> Result<Vec<Tensor>, String>;
+    /// When the operator is not known or refuses the operands.
+    fn eval(&self, op: &Reference, inputs: &[Option<View<'_>>], memory_limit: usize) -> Result<Vec<Tensor>, Refusal>;
 }
 
 /// Knows no operator: plans that need one fail with a clear error.
@@ -30,8 +41,9 @@ pub trait ReferenceOps: Send + Sync {
 pub struct NoReference;
 
 impl ReferenceOps for NoReference {
-    fn eval(&self, op: &Reference, _: &[Option<View<'_>>], _: usize) -> Result<Vec<Tensor>, String> {
-        Err(format!("operator {} has no kernel and this runtime has no reference evaluation", op.name))
+    fn eval(&self, op: &Reference, _: &[Option<View<'_>>], _: usize) -> Result<Vec<Tensor>, Refusal> {
+        let what = format!("operator {} has no kernel and this runtime has no reference evaluation", op.name);
+        Err(Refusal::Unsupported(what))
     }
 }
 

@@ -14,3 +14,4 @@ mod sequence;
 mod stateful;
 mod table;
 mod text;
+mod types;

@@ -6,7 +6,7 @@ use planc_plan::launch::{DeviceStep, Launch, Param, encode};
 use planc_plan::program::{Action, Manifest, Program, Step, Storage, ValueDecl};
 use planc_ptxsim::{Delivery, FaultKind, MockDriver};
 use planc_runtime::cuda::{Driver, DriverError, ParamValue};
-use planc_runtime::{OpenOptions, Plan, ReferenceOps, Session, SessionOptions};
+use planc_runtime::{OpenOptions, Plan, ReferenceOps, Refusal, Session, SessionOptions};
 use planc_tensor::{DType, Layout, Tensor, View, parse_dim};
 use std::sync::Arc;
 
@@ -16,8 +16,8 @@ const ADD: &str = include_str!("kernels/vector_add.ptx");
 struct NoOps;
 
 impl ReferenceOps for NoOps {
-    fn eval(&self, _: &Reference, _: &[Option<View<'_>>], _: usize) -> Result<Vec<Tensor>, String> {
-        Err("there are no operators here".to_string())
+    fn eval(&self, _: &Reference, _: &[Option<View<'_>>], _: usize) -> Result<Vec<Tensor>, Refusal> {
+        Err(Refusal::Unsupported("there are no operators here".into()))
     }
 }
 

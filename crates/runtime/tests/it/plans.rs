@@ -3,7 +3,7 @@
 use planc_kir::{Kernel, Reference, parse_expr};
 use planc_plan::container::{SectionKind, Weights, Writer};
 use planc_plan::program::{Action, Manifest, Program, Step, Storage, ValueDecl};
-use planc_runtime::{OpenOptions, Plan, ReferenceOps, Session, SessionOptions};
+use planc_runtime::{OpenOptions, Plan, ReferenceOps, Refusal, Session, SessionOptions};
 use planc_tensor::{DType, Dim, Layout, Tensor, View, parse_dim};
 use std::sync::Arc;
 
@@ -50,11 +50,13 @@ pub fn session(programs: Vec<Program>, threads: usize) -> Session {
 pub struct TestOps;
 
 impl ReferenceOps for TestOps {
-    fn eval(&self, op: &Reference, inputs: &[Option<View<'_>>], _: usize) -> Result<Vec<Tensor>, String> {
-        let x = inputs[0].and_then(|x| x.to_vec::<f32>()).ok_or("no operand")?;
+    fn eval(&self, op: &Reference, inputs: &[Option<View<'_>>], _: usize) -> Result<Vec<Tensor>, Refusal> {
+        let x = inputs[0].and_then(|x| x.to_vec::<f32>()).ok_or_else(|| Refusal::Values("no operand".into()))?;
         match &*op.name {
             "positive" => Ok(vec![Tensor::vector(x.into_iter().filter(|v| *v > 0.0).collect::<Vec<f32>>())]),
-            other => Err(format!("{other} does not work")),
+            "later" => Err(Refusal::Unsupported("not yet".into())),
+            "large" => Err(Refusal::Limit("too much".into())),
+            other => Err(Refusal::Values(format!("{other} does not work"))),
         }
     }
 }

@@ -182,6 +182,14 @@ fn failing_steps_are_named() {
     p.steps[0].action = reference("fail", &[DType::F32]);
     let e = session(vec![p], 1).run(&[Tensor::vector(vec![1f32]).view()]).unwrap_err();
     assert_eq!(e.to_string(), "step \"kept\": fail does not work");
+    // The kind of a refusal is kept.
+    let kind = |op: &str| {
+        let mut p = filter();
+        p.steps[0].action = reference(op, &[DType::F32]);
+        session(vec![p], 1).run(&[Tensor::vector(vec![1f32]).view()]).unwrap_err()
+    };
+    assert!(matches!(kind("later"), RunError::Unsupported { step, .. } if step == "kept"));
+    assert!(matches!(kind("large"), RunError::Memory { step, .. } if step == "kept"));
 }
 
 #[test]

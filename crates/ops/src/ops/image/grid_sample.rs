@@ -1,15 +1,15 @@
 //! GridSample: an image of any spatial rank sampled at the positions that a grid holds, in `-1..1` per axis, last axis
 //! first.
 
-use crate::floats::{narrow, widen};
-use crate::{AttrDef, OpDef, OpError, Param, TypeSet, Upgrade, known, operand};
-use planc_tensor::{DType, contiguous_strides, element_count};
+use crate::floats::{by_parts, narrow, widen};
+use crate::{AttrDef, EvalCx, OpDef, OpError, Param, TypeSet, Upgrade, known, operand};
+use planc_tensor::{DType, Tensor, View, contiguous_strides, element_count};
 
 /// The row of GridSample.
 pub const OP: OpDef = OpDef {
     name: "GridSample",
     since: 16,
-    types: &[("T1", TypeSet::NUMERIC.or(TypeSet::BOOL)), ("T2", TypeSet::FLOAT)],
+    types: &[("T1", TypeSet::NUMERIC.or(TypeSet::BOOL).or(TypeSet::COMPLEX)), ("T2", TypeSet::FLOAT)],
     inputs: &[Param::req("X", "T1"), Param::req("grid", "T2")],
     outputs: &[Param::req("Y", "T1")],
     attrs: &[AttrDef::int("align_corners", 0), AttrDef::str("mode", "linear"), AttrDef::str("padding_mode", "zeros")],
@@ -44,47 +44,51 @@ pub const OP: OpDef = OpDef {
         Ok(())
     },
     eval: Some(|cx, inputs| {
-        let (x, grid) = (operand(inputs, 0)?, operand(inputs, 1)?);
-        let sampler = Sampler::of(cx.str("mode"), cx.str("padding_mode"), cx.flag("align_corners"))?;
-        let spatial = x.rank().saturating_sub(2);
-        let fits = grid.rank() == x.rank() && grid.shape().last() == Some(&spatial) && grid.shape()[0] == x.shape()[0];
-        if spatial == 0 || !fits {
-            return Err(OpError::shape(format!("grid {:?} does not sample {:?}", grid.shape(), x.shape())));
-        }
-        let (batch, channels, extents) = (x.shape()[0], x.shape()[1], &x.shape()[2..]);
-        let shape = [&x.shape()[..2], &grid.shape()[1..=spatial]].concat();
-        let count = cx.reserve(DType::F64, &shape)?;
-        let mut out = vec![0.0; count];
-        if count == 0 {
-            return Ok(vec![narrow(x.dtype(), &shape, out)?]);
-        }
-        if x.is_empty() {
-            return Err(OpError::value("an empty image cannot be sampled"));
-        }
-        let (data, points) = (widen(x)?, widen(grid)?);
-        let (strides, pixels) = (contiguous_strides(extents), element_count(extents).unwrap_or(0));
-        let samples = points.len() / spatial / batch;
-        let single = grid.dtype() == DType::F32;
-        let mut taps: Vec<(usize, f64)> = vec![];
-        for (s, point) in points.chunks(spatial).enumerate() {
-            taps.clear();
-            taps.push((0, 1.0));
-            for (axis, extent) in extents.iter().enumerate() {
-                let line = sampler.taps(point[spatial - 1 - axis], *extent, single);
-                let step = strides[axis];
-                let pairs = taps.iter().flat_map(|t| line.iter().map(move |l| (t, l)));
-                taps = pairs.map(|((at, w), (i, v))| (at + i * step, w * v)).collect();
-            }
-            let (n, s) = (s / samples, s % samples);
-            for c in n * channels..(n + 1) * channels {
-                let image = &data[c * pixels..][..pixels];
-                out[c * samples + s] = taps.iter().map(|(at, w)| image[*at] * w).sum();
-            }
-        }
-        Ok(vec![narrow(x.dtype(), &shape, out)?])
+        let grid = operand(inputs, 1)?;
+        Ok(vec![by_parts(operand(inputs, 0)?, |x| sample(cx, x, grid))?])
     }),
     ..OpDef::NEW
 };
+
+fn sample(cx: &EvalCx<'_>, x: View<'_>, grid: View<'_>) -> Result<Tensor, OpError> {
+    let sampler = Sampler::of(cx.str("mode"), cx.str("padding_mode"), cx.flag("align_corners"))?;
+    let spatial = x.rank().saturating_sub(2);
+    let fits = grid.rank() == x.rank() && grid.shape().last() == Some(&spatial) && grid.shape()[0] == x.shape()[0];
+    if spatial == 0 || !fits {
+        return Err(OpError::shape(format!("grid {:?} does not sample {:?}", grid.shape(), x.shape())));
+    }
+    let (batch, channels, extents) = (x.shape()[0], x.shape()[1], &x.shape()[2..]);
+    let shape = [&x.shape()[..2], &grid.shape()[1..=spatial]].concat();
+    let count = cx.reserve(DType::F64, &shape)?;
+    let mut out = vec![0.0; count];
+    if count == 0 {
+        return narrow(x.dtype(), &shape, out);
+    }
+    if x.is_empty() {
+        return Err(OpError::value("an empty image cannot be sampled"));
+    }
+    let (data, points) = (widen(x)?, widen(grid)?);
+    let (strides, pixels) = (contiguous_strides(extents), element_count(extents).unwrap_or(0));
+    let samples = points.len() / spatial / batch;
+    let single = grid.dtype() == DType::F32;
+    let mut taps: Vec<(usize, f64)> = vec![];
+    for (s, point) in points.chunks(spatial).enumerate() {
+        taps.clear();
+        taps.push((0, 1.0));
+        for (axis, extent) in extents.iter().enumerate() {
+            let line = sampler.taps(point[spatial - 1 - axis], *extent, single);
+            let step = strides[axis];
+            let pairs = taps.iter().flat_map(|t| line.iter().map(move |l| (t, l)));
+            taps = pairs.map(|((at, w), (i, v))| (at + i * step, w * v)).collect();
+        }
+        let (n, s) = (s / samples, s % samples);
+        for c in n * channels..(n + 1) * channels {
+            let image = &data[c * pixels..][..pixels];
+            out[c * samples + s] = taps.iter().map(|(at, w)| image[*at] * w).sum();
+        }
+    }
+    narrow(x.dtype(), &shape, out)
+}
 
 #[derive(Clone, Copy, PartialEq)]
 enum Mode {

@@ -69,8 +69,8 @@ fn depth(v: View<'_>) -> Result<usize, OpError> {
 /// The elements as whole numbers; floats truncate.
 fn whole(v: View<'_>) -> Result<Vec<i128>, OpError> {
     match Keys::of(v)? {
-        Keys::Int(v) => Ok(v),
-        Keys::Float(v) => Ok(v.into_iter().map(|v| i128::from(v as i64)).collect()),
-        Keys::Text(_) => Err(OpError::type_("does not take strings")),
+        Keys::Int(whole) => Ok(whole),
+        Keys::Float(floats) => Ok(floats.into_iter().map(|v| i128::from(v as i64)).collect()),
+        Keys::Complex(_) | Keys::Text(_) => Err(OpError::type_(format!("does not take {}", v.dtype()))),
     }
 }

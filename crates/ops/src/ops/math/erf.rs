@@ -1,7 +1,8 @@
-//! Erf: Gauss error function.
+//! Erf: Gauss error function. Opset 9 has it of integers too, whose results lose their fractions.
 
-use crate::elementwise::{eval_float, lower_unary};
-use crate::{OpDef, Param, schema};
+use crate::elementwise::{lower_unary, only};
+use crate::floats::{narrow, widen};
+use crate::{Lowered, OpDef, Param, TypeSet, schema};
 use planc_kir::UnOp;
 
 /// The row of Erf.
@@ -10,7 +11,14 @@ pub const OP: OpDef = OpDef {
     since: 9,
     inputs: &[Param::req("input", "T")],
     outputs: &[Param::req("output", "T")],
-    eval: Some(|_, inputs| eval_float(inputs, libm::erf)),
-    lower: |cx| lower_unary(cx, UnOp::Erf),
+    types: &[("T", TypeSet::NUMERIC)],
+    eval: Some(|_, inputs| {
+        let x = only(inputs)?;
+        Ok(vec![narrow(x.dtype(), x.shape(), widen(x)?.into_iter().map(libm::erf).collect())?])
+    }),
+    lower: |cx| match cx.dtype(0) {
+        Ok(t) if t.is_float() => lower_unary(cx, UnOp::Erf),
+        _ => Lowered::Reference,
+    },
     ..schema::UNARY
 };

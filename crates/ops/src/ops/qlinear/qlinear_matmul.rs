@@ -1,6 +1,7 @@
 //! QLinearMatMul: a product of quantised matrices, requantised. A may have a scale and a zero point per row, B per
 //! column.
 
+use crate::cast;
 use crate::floats::widen;
 use crate::ops::nn::matmul_integer::{less_columns, less_rows};
 use crate::ops::qlinear::qlinear_conv::inputs;
@@ -15,12 +16,7 @@ use planc_tensor::{DType, Tensor, View};
 pub const OP: OpDef = OpDef {
     name: "QLinearMatMul",
     since: 10,
-    types: &[
-        ("T1", TypeSet::BYTE),
-        ("T2", TypeSet::BYTE),
-        ("T3", TypeSet::BYTE),
-        ("TS", TypeSet::of(&[DType::F32, DType::F16, DType::BF16])),
-    ],
+    types: &[("T1", CODES), ("T2", CODES), ("T3", CODES), ("TS", TypeSet::of(&[DType::F32, DType::F16, DType::BF16]))],
     inputs: &[
         Param::req("a", "T1"),
         Param::req("a_scale", "TS"),
@@ -41,9 +37,15 @@ pub const OP: OpDef = OpDef {
     ..OpDef::NEW
 };
 
+/// Bytes, and 8-bit floats from opset 21 on.
+const CODES: TypeSet = TypeSet::BYTE.or(TypeSet::FLOAT8);
+
 fn eval(cx: &EvalCx<'_>, given: &[Option<View<'_>>]) -> Result<Vec<Tensor>, OpError> {
     let at = |i: usize| operand(given, i);
     let (a, b) = (at(0)?, at(3)?);
+    if [a, b, at(7)?].iter().any(|v| TypeSet::FLOAT8.has(v.dtype())) {
+        return eval_floats(cx, given);
+    }
     let product = Product::new(a.shape(), b.shape(), |s| cx.reserve(DType::I64, s))?;
     let sums = product.run(&less_rows(a, Some(at(2)?))?, &less_columns(b, Some(at(5)?))?);
     let (sa, sb) = (widen(at(1)?)?, widen(at(4)?)?);
@@ -56,12 +58,45 @@ fn eval(cx: &EvalCx<'_>, given: &[Option<View<'_>>]) -> Result<Vec<Tensor>, OpEr
     Ok(vec![Target::new(at(6)?, at(7)?)?.tensor(&product.shape, values)?])
 }
 
+/// As the formula says: operands dequantised, multiplied, quantised; sums in f64.
+fn eval_floats(cx: &EvalCx<'_>, given: &[Option<View<'_>>]) -> Result<Vec<Tensor>, OpError> {
+    let at = |i: usize| operand(given, i);
+    let real = |i: usize| -> Result<Vec<f64>, OpError> {
+        let value = |v: View<'_>| widen(cast::convert(v, DType::F32, cast::rounding(1, "up")?)?.view());
+        let (codes, scale, zero) = (value(at(i)?)?, widen(at(i + 1)?)?, value(at(i + 2)?)?);
+        match (scale.as_slice(), zero.as_slice()) {
+            ([s], [z]) => Ok(codes.into_iter().map(|c| (c - z) * s).collect()),
+            _ => Err(OpError::unsupported("scales per row or column of products of 8-bit floats")),
+        }
+    };
+    let product = Product::new(at(0)?.shape(), at(3)?.shape(), |s| cx.reserve(DType::F64, s))?;
+    let sums = product.run(&real(0)?, &real(3)?);
+    let zero = widen(cast::convert(at(7)?, DType::F32, cast::rounding(1, "up")?)?.view())?;
+    let (&[scale], &[zero]) = (widen(at(6)?)?.as_slice(), zero.as_slice()) else {
+        return Err(OpError::shape("the result's scale and zero point are not of one element"));
+    };
+    let codes: Vec<f32> = sums.into_iter().map(|v| (v / scale + zero) as f32).collect();
+    let dtype = at(7)?.dtype();
+    // Floats saturate when they are converted.
+    let whole = |low: f32, high: f32| codes.iter().map(|v| v.round_ties_even().clamp(low, high)).collect();
+    let codes = match dtype {
+        DType::U8 => whole(0.0, 255.0),
+        DType::I8 => whole(-128.0, 127.0),
+        _ => codes,
+    };
+    let codes = Tensor::new(product.shape.as_slice(), codes)?;
+    Ok(vec![cast::convert(codes.view(), dtype, cast::rounding(1, "up")?)?])
+}
+
 /// MatMulInteger, the factor that takes its sums to units of the result, rounding.
 fn decompose(graph: &mut Graph, id: NodeId) -> Result<Vec<Option<ValueId>>, String> {
     let mut s = Steps::new(graph, id)?;
     let [a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero] = inputs(&s)?;
     if s.dtype(a_scale) != DType::F32 || s.rank(b_scale)? > 1 || s.rank(b)? < 2 {
         return Err("scales of 16 bits or of several axes, or a vector".into());
+    }
+    if [a, b, y_zero].iter().any(|v| TypeSet::FLOAT8.has(s.dtype(*v))) {
+        return Err("products of 8-bit floats".into());
     }
     let sums = s.op("sums", "MatMulInteger", &[a, b, a_zero, b_zero], DType::I32);
     let product = s.scales("product", "Mul", a_scale, b_scale);
