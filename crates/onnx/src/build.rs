@@ -284,12 +284,12 @@ impl<'c, 'm> Builder<'c, 'm> {
         self.unsupported_met += usize::from(unsupported.is_some());
         let id = self.add(node, inputs, attrs, subgraphs)?;
         let outermost = self.frames.len() == 1;
-        if let Some((what, help)) = unsupported {
-            if self.unsupported.insert(node) {
-                let mut place = place(node, self.scope().opsets);
-                place.operands = self.operand_types(id);
-                self.errors.push(ImportError::new(Code::UnsupportedOp, what).help(help).on(place));
-            }
+        if let Some((what, help)) = unsupported
+            && self.unsupported.insert(node)
+        {
+            let mut place = place(node, self.scope().opsets);
+            place.operands = self.operand_types(id);
+            self.errors.push(ImportError::new(Code::UnsupportedOp, what).help(help).on(place));
         }
         // Inference of what holds such a node would only say the same again.
         if self.unsupported_met > before {

@@ -6,7 +6,7 @@
 
 use planc_ir::{Attrs, Graph, NodeBuilder, OpName, TensorType, Type, ValueId};
 use planc_kir::Kernel;
-use planc_lower::Lowered;
+use planc_lower::{Fallback, Lowered};
 use planc_ops::{AttrDef, AttrKind, Default, OpDef, Param, ParamKind, TypeSet, infer_graph};
 use planc_passes::{PassOptions, run_pipeline};
 use planc_plan::container::PtxArch;
@@ -261,7 +261,7 @@ fn probe<'o>(
     run_pipeline(&mut g, &options).ok()?;
     let how = if op.decompose.is_some() && !g.order().contains(&id) { How::Decomposed } else { How::Direct };
     let cpu = planc_cpu::compile(&g, &planc_cpu::Options::default()).ok()?.lowered;
-    let device = planc_cuda::Options { arch: PtxArch::sm(80), no_fallback: false, fallback: planc_cpu::supports };
+    let device = planc_cuda::Options { arch: PtxArch::sm(80), fallback: Fallback::Allowed, host: planc_cpu::supports };
     let cuda = planc_cuda::compile(&g, &device).ok()?.lowered;
     let both = [(Backend::Cpu, cpu), (Backend::Cuda, cuda)].map(|(backend, lowered)| {
         let kernels = backend.kernels(&lowered);

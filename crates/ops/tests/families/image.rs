@@ -52,6 +52,6 @@ fn claims_beyond_the_limit_are_refused() {
     let jpeg_2000 = stream(&[b"\x00\x00\x00\x0cjP  \r\n\x87\n"]);
     assert_eq!(decoded("RGB", &jpeg_2000, 1 << 30), Err(ErrorKind::Unsupported));
     refuse("ImageDecoder", &[("pixel_format", Attr::Str("YUV".into()))], std::slice::from_ref(&ppm), "none of RGB");
-    let matrix = Tensor::new(&[1, 2], vec![0u8, 0]).unwrap();
+    let matrix = Tensor::new([1, 2], vec![0u8, 0]).unwrap();
     assert!(run("", "ImageDecoder", attrs(&[]), &[Some(matrix)], 1).unwrap_err().message.contains("not one"));
 }

@@ -19,7 +19,7 @@ fn complex_elements_have_an_order_and_a_zero() {
     let attributes = attrs(&[]);
     let cx = planc_ops::EvalCx::new(planc_ops::find("", "NonZero").unwrap(), &attributes, &[DType::I64], 1 << 20);
     let nonzero = found(&cx, &[Some(x.view())]).unwrap().remove(0);
-    assert_eq!(nonzero, Tensor::new(&[1, 4], vec![0i64, 2, 3, 4]).unwrap());
+    assert_eq!(nonzero, Tensor::new([1, 4], vec![0i64, 2, 3, 4]).unwrap());
     let row = planc_ops::find("", "Unique").unwrap();
     let cx = planc_ops::EvalCx::new(row, &attributes, &[DType::C64], 1 << 20);
     let unique = row.eval.unwrap()(&cx, &[Some(x.view())]).unwrap().remove(0);

@@ -104,7 +104,7 @@ fn eval(cx: &EvalCx<'_>, inputs: &[Option<View<'_>>]) -> Result<Vec<Tensor>, OpE
         }
         None => ([0, 0, pixels.channels()], vec![]),
     };
-    Ok(vec![Tensor::new(&shape, data)?])
+    Ok(vec![Tensor::new(shape, data)?])
 }
 
 /// The image in a stream; `None` where there is none.
