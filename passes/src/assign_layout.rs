@@ -158,10 +158,10 @@ fn blocks(g: &Graph, node: &Node, kernel: &Kernel, operands: &[Option<ValueId>])
             let per_group = (c / conv.group.max(1), m / conv.group.max(1));
             let depthwise = conv.group == c && c == m;
             let dense = conv.group == 1 || per_group.0.is_multiple_of(16) && per_group.1.is_multiple_of(16);
-            let first = conv.group == 1 && c < 16 && m >= 16 && !follows;
             // Blocks that are there are read as they are: integer kernels skip quads of filling, and to multiply half a
             // block of it costs less than a conversion.
             let near = follows && (integer || c >= 8);
+            let first = conv.group == 1 && c < 16 && m >= 16 && !near;
             if !(first || depthwise && c >= 8 || dense && (c >= 16 || near)) {
                 return None;
             }
