@@ -409,6 +409,21 @@ pub enum Nearest {
     Ceil,
 }
 
+impl Nearest {
+    /// How far from a half a position still counts as the half, which rounding in f32 may have moved it off; as in onnxruntime.
+    pub const TIE: f64 = 1e-6;
+
+    /// The whole position nearest to `at`.
+    pub fn of(self, at: f64) -> f64 {
+        match self {
+            Nearest::RoundPreferFloor => (at - 0.5 - Self::TIE).ceil(),
+            Nearest::RoundPreferCeil => (at + 0.5 + Self::TIE).floor(),
+            Nearest::Floor => at.floor(),
+            Nearest::Ceil => at.ceil(),
+        }
+    }
+}
+
 /// ONNX `coordinate_transformation_mode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Coordinate {

@@ -130,11 +130,11 @@ fn taps(e: &mut Entry, r: &Resize, c: Reg, (from, to): (&Dim, &Dim), scale: Opti
     if let ResizeMode::Nearest(nearest) = r.mode {
         let s = match nearest {
             Nearest::RoundPreferFloor => {
-                let v = b.add(D, at, -0.5f64);
+                let v = b.add(D, at, -0.5 - Nearest::TIE);
                 integral(b, v, Round::Rpi)
             }
             Nearest::RoundPreferCeil => {
-                let v = b.add(D, at, 0.5f64);
+                let v = b.add(D, at, 0.5 + Nearest::TIE);
                 integral(b, v, Round::Rmi)
             }
             Nearest::Floor => integral(b, at, Round::Rmi),

@@ -2,7 +2,7 @@
 
 use super::{Cx, Operand, Output};
 use crate::resize::{Sample, resize};
-use planc_kir::{Coordinate, Nearest, Resize, ResizeMode};
+use planc_kir::{Coordinate, Resize, ResizeMode};
 use planc_tensor::{DType, Layout};
 
 /// Whether [`run`] computes it: nearest or linear.
@@ -124,13 +124,8 @@ fn sample(spec: &Resize, i: usize, from: usize, to: usize, given: Option<f32>) -
     let last = (from - 1) as f32;
     match spec.mode {
         ResizeMode::Nearest(nearest) => {
-            let at = match nearest {
-                Nearest::RoundPreferFloor => (at - 0.5).ceil(),
-                Nearest::RoundPreferCeil => (at + 0.5).floor(),
-                Nearest::Floor => at.floor(),
-                Nearest::Ceil => at.ceil(),
-            };
-            Sample::nearest(at.clamp(0.0, last) as usize)
+            let at = nearest.of(f64::from(at));
+            Sample::nearest(at.clamp(0.0, f64::from(last)) as usize)
         }
         _ => Sample::linear(at.clamp(0.0, last), from - 1),
     }

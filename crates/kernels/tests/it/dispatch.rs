@@ -468,16 +468,19 @@ fn resampling_in_both_layouts() {
 
 #[test]
 fn resampling_of_any_axes() {
-    let cases: [(&[usize], &[usize], &[usize]); 6] = [
+    let cases: [(&[usize], &[usize], &[usize]); 7] = [
         (&[1, 2, 3, 4, 5], &[2, 3, 4], &[1, 2, 5, 8, 3]),
         (&[2, 3, 4, 4], &[0, 1, 2], &[3, 5, 2, 4]),
         (&[3, 4, 5], &[0], &[7, 4, 5]),
         (&[4, 5], &[0, 1], &[6, 3]),
         (&[5], &[0], &[9]),
+        // Positions at halves that f32 moves off them.
+        (&[7], &[0], &[2]),
         (&[3, 1, 2, 2], &[0], &[3, 1, 2, 2]),
     ];
     for (shape, axes, out) in cases {
-        for mode in [ResizeMode::Linear, ResizeMode::Nearest(Nearest::Floor)] {
+        let nearest = [Nearest::Floor, Nearest::RoundPreferCeil].map(ResizeMode::Nearest);
+        for mode in [ResizeMode::Linear, nearest[0], nearest[1]] {
             let k = Kernel::Resize(Resize {
                 axes: axes.to_vec(),
                 scales: (shape == out).then(|| vec![1.3]),

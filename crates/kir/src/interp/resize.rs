@@ -5,7 +5,7 @@ use super::index::{check_axis, count};
 use super::moves::lines;
 use super::scalar::Scalar;
 use super::{Cx, InterpError, MAX_ELEMENTS, Result, shape_error};
-use crate::{Coordinate, Nearest, Resize, ResizeMode};
+use crate::{Coordinate, Resize, ResizeMode};
 use planc_tensor::Tensor;
 
 /// Which samples an output position takes, with their weights; `None` outside of the region of interest.
@@ -102,15 +102,7 @@ fn taps(r: &Resize, i: usize, from: usize, to: usize, scale: f64, roi: [f64; 2])
     // Shrinking with a low-pass stretches the filter.
     let stretch = if r.antialias { scale.min(1.0) } else { 1.0 };
     let (radius, filter): (f64, Box<dyn Fn(f64) -> f64>) = match r.mode {
-        ResizeMode::Nearest(nearest) => {
-            let s = match nearest {
-                Nearest::RoundPreferFloor => (at - 0.5).ceil(),
-                Nearest::RoundPreferCeil => (at + 0.5).floor(),
-                Nearest::Floor => floor,
-                Nearest::Ceil => at.ceil(),
-            };
-            return Some(vec![(clamp(s), 1.0)]);
-        }
+        ResizeMode::Nearest(nearest) => return Some(vec![(clamp(nearest.of(at)), 1.0)]),
         ResizeMode::Linear => (1.0, Box::new(|d| (1.0 - d.abs()).max(0.0))),
         ResizeMode::Cubic { a } => (2.0, Box::new(move |d| cubic(d.abs(), a.into()))),
     };

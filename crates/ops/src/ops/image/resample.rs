@@ -67,13 +67,7 @@ impl Axis {
     /// The input element nearest to output position `y`; `None` outside of the region of interest.
     pub(super) fn nearest(&self, filter: &Filter, nearest: Nearest, y: usize) -> Option<usize> {
         let x = self.position(filter.coordinate, y)?;
-        let at = match nearest {
-            Nearest::RoundPreferFloor => (x - 0.5).ceil(),
-            Nearest::RoundPreferCeil => (x + 0.5).floor(),
-            Nearest::Floor => x.floor(),
-            Nearest::Ceil => x.ceil(),
-        };
-        Some(at.clamp(0.0, self.from.saturating_sub(1) as f64) as usize)
+        Some(nearest.of(x).clamp(0.0, self.from.saturating_sub(1) as f64) as usize)
     }
 
     /// The input elements and weights of output position `y`; `None` outside of the region of interest.
