@@ -34,6 +34,12 @@ def empty(node, opset, operands):
     return operands[0].size == 0
 
 
+def other_extents(node, opset, operands):
+    """Whether tensors that are joined differ in more than the extent along the axis."""
+    at = attribute(node, "axis", 1) % operands[0].ndim
+    return len({(*o.shape[:at], *o.shape[at + 1:]) for o in operands if o is not None}) > 1
+
+
 def constant_planes(node, opset, operands):
     """Whether the elements of some image are equal but for rounding."""
     x = operands[0].astype(np.float64).reshape(*operands[0].shape[:2], -1)
@@ -116,6 +122,8 @@ KNOWN = (
     Known("Pow", no_integer_power, "the specification does not say which integer NaN becomes"),
     Known("InstanceNormalization", constant_planes,
           "onnxruntime computes x * s + (b - mean * s), which cancels where the elements are equal; planc computes (x - mean) * s + b"),
+    Known("Concat", other_extents, "'All input tensors must have the same shape, except for the dimension size of the axis': onnxruntime "
+          "overlooks empty ones, and planc says nothing where nothing is copied"),
     Known("GatherND", lambda node, opset, operands: operands[0].shape[:attribute(node, "batch_dims", 0)]
           != operands[1].shape[:attribute(node, "batch_dims", 0)],
           "'The first b dimensions of the shape of indices tensor and data tensor must be equal'; onnxruntime does not compare them, planc does"),
