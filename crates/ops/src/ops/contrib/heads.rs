@@ -239,18 +239,27 @@ fn counted(r: &mut Rebuild<'_>, mask: ValueId, n: &Dim, (q, k): (ValueId, ValueI
     let count = r.extent(q, 0, "batch")?;
     let zero = r.ints("first", &[0]);
     let ends = if *n == batch { mask } else { r.between(mask, (zero, count), 0, "ends")? };
-    let ends = r.unsqueeze(ends, &[1], "ends.column")?;
-    let below = r.op("Less", &[at, ends], &[], "below")?;
-    if *n == batch || *n == twice.clone() + batch + Dim::from(2i64) {
+    let column = r.unsqueeze(ends, &[1], "ends.column")?;
+    let below = r.op("Less", &[at, column], &[], "below")?;
+    if *n == batch || *n == twice.clone() + batch.clone() + Dim::from(2i64) {
         return Ok(below);
     }
-    if *n != twice {
+    let all = r.extent(mask, 0, "all")?;
+    let starts = if *n == twice {
+        r.between(mask, (count, all), 0, "starts")?
+    } else if n.as_const().and(batch.as_const()).is_some() {
         return Err(format!("a mask of {n} elements is not one of keys per sequence"));
-    }
-    let all = r.extent(mask, 0, "both")?;
-    let starts = r.between(mask, (count, all), 0, "starts")?;
-    let starts = r.unsqueeze(starts, &[1], "starts.column")?;
-    let from = r.op("GreaterOrEqual", &[at, starts], &[], "from")?;
+    } else {
+        // Only the run knows whether first keys are there; without them all begin at 0.
+        let zeros = r.op("Sub", &[ends, ends], &[], "zeros")?;
+        let padded = r.concat(&[mask, zeros], 0, "padded")?;
+        let end = r.op("Add", &[count, count], &[], "both")?;
+        let starts = r.between(padded, (count, end), 0, "starts.any")?;
+        let given = r.op("Equal", &[all, end], &[], "given")?;
+        r.op("Where", &[given, starts, zeros], &[], "starts")?
+    };
+    let column = r.unsqueeze(starts, &[1], "starts.column")?;
+    let from = r.op("GreaterOrEqual", &[at, column], &[], "from")?;
     r.op("And", &[below, from], &[], "seen")
 }
 
