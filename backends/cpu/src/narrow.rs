@@ -4,7 +4,7 @@
 use planc_ir::{Graph, NodeId, Use, ValueId};
 use planc_kernels::gemm::{GROUP, pack_groups, pack_half, pack_scaled};
 use planc_kir::{Gemm, Kernel};
-use planc_ops::quantise::Granularity;
+use planc_ops::quantise::{Granularity, Stored};
 use planc_ops::{LowerCx, Lowered, row};
 use planc_tensor::{DType, Layout, Tensor, f16};
 
@@ -20,36 +20,25 @@ enum Narrow<'g> {
 
 /// What the matrix `v` is made of.
 fn find(g: &Graph, v: ValueId) -> Option<Narrow<'_>> {
-    let (id, 0) = g.producer(v)? else { return None };
-    let n = g.node(id);
-    let made = g.tensor_type(v).is_some_and(|t| t.dtype == DType::F32) && n.epilogue().is_none();
-    let codes = g.constant(n.input(0)?).filter(|t| made && t.rank() == 2 && !t.is_empty())?;
-    if n.op.is("Cast") && matches!(codes.dtype(), DType::F16 | DType::BF16) {
-        return Some(Narrow::Half(codes));
-    }
-    if !n.op.is("DequantizeLinear") || n.input(2).is_some() {
-        return None;
-    }
-    let scales = g.constant(n.input(1)?).filter(|t| t.dtype() == DType::F32)?;
-    let (axis, block) = (n.attrs.int("axis").unwrap_or(1), n.attrs.int("block_size").unwrap_or(0));
-    match (codes.dtype(), Granularity::of(codes.shape(), scales.shape(), axis, block).ok()?) {
-        (DType::I8, Granularity::Axis(axis)) => Some(Narrow::Scaled(codes, scales, axis)),
-        (DType::I4, Granularity::Block { axis, size: GROUP }) => {
-            let exact = |v: &f32| f16::from_f32(*v).to_f32() == *v;
-            let fits = scales.view().to_vec::<f32>()?.iter().all(exact);
-            fits.then_some(Narrow::Groups(codes, scales, axis))
-        }
+    let matrix = |t: &Tensor| t.rank() == 2 && !t.is_empty();
+    match Stored::of(g, v)? {
+        Stored::Elements(t) if matrix(t) && matches!(t.dtype(), DType::F16 | DType::BF16) => Some(Narrow::Half(t)),
+        Stored::Codes { codes, scales, granularity } if matrix(codes) => match (codes.dtype(), granularity) {
+            (DType::I8, Granularity::Axis(axis)) => Some(Narrow::Scaled(codes, scales, axis)),
+            (DType::I4, Granularity::Block { axis, size: GROUP }) => {
+                let exact = |v: &f32| f16::from_f32(*v).to_f32() == *v;
+                let fits = scales.view().to_vec::<f32>()?.iter().all(exact);
+                fits.then_some(Narrow::Groups(codes, scales, axis))
+            }
+            _ => None,
+        },
         _ => None,
     }
 }
 
 /// Whether a node only widens constants that a product takes as they are.
 pub(crate) fn widens(g: &Graph, id: NodeId) -> bool {
-    let n = g.node(id);
-    if !n.op.is("Cast") && !n.op.is("DequantizeLinear") {
-        return false;
-    }
-    let Some(v) = n.output(0).filter(|v| find(g, *v).is_some()) else { return false };
+    let Some(v) = g.node(id).output(0).filter(|v| find(g, *v).is_some()) else { return false };
     let product = |id: NodeId| {
         let n = g.node(id);
         let lowered = Option::zip(row(&n.op), LowerCx::of(g, id)).map(|(r, cx)| (r.lower)(&cx));

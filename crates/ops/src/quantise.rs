@@ -1,7 +1,8 @@
 //! What quantising operators share: which scale and zero point an element has.
 
 use crate::{InferCx, LowerCx, OpError, TypeSet, normal_axis};
-use planc_tensor::{DType, Dim};
+use planc_ir::{Graph, ValueId};
+use planc_tensor::{DType, Dim, Tensor};
 
 /// The types of quantised elements of one or two bytes or less.
 pub const QUANTISED: TypeSet = TypeSet::BYTE.or(TypeSet::FLOAT8).or(TypeSet::of(&[
@@ -74,6 +75,42 @@ impl Granularity {
                 }
             }
         }
+    }
+}
+
+/// How a graph stores a constant that it widens to f32 before use.
+#[derive(Clone, Copy, Debug)]
+pub enum Stored<'g> {
+    /// As elements of another type, which are converted.
+    Elements(&'g Tensor),
+    /// As codes without zero point, and what they are multiplied with.
+    Codes {
+        /// The codes.
+        codes: &'g Tensor,
+        /// The scales, f32.
+        scales: &'g Tensor,
+        /// How codes share scales.
+        granularity: Granularity,
+    },
+}
+
+impl<'g> Stored<'g> {
+    /// How `v` is stored; `None` for what is no widened constant.
+    pub fn of(g: &'g Graph, v: ValueId) -> Option<Self> {
+        let (id, 0) = g.producer(v)? else { return None };
+        let n = g.node(id);
+        let made = g.tensor_type(v).is_some_and(|t| t.dtype == DType::F32) && n.epilogue().is_none();
+        let codes = g.constant(n.input(0)?).filter(|_| made)?;
+        if n.op.is("Cast") {
+            return Some(Stored::Elements(codes));
+        }
+        if !n.op.is("DequantizeLinear") || n.input(2).is_some() {
+            return None;
+        }
+        let scales = g.constant(n.input(1)?).filter(|t| t.dtype() == DType::F32)?;
+        let (axis, block) = (n.attrs.int("axis").unwrap_or(1), n.attrs.int("block_size").unwrap_or(0));
+        let granularity = Granularity::of(codes.shape(), scales.shape(), axis, block).ok()?;
+        Some(Stored::Codes { codes, scales, granularity })
     }
 }
 
