@@ -144,8 +144,7 @@ impl ByteKernel for Rows<'_> {
                     interleave(s, p, plane, next, to);
                     next += 1;
                 }
-                let most = if S::QUAD_ROWS[0] >= TILE { TILE } else { 10 };
-                let tiles = p.ow.div_ceil(most);
+                let tiles = p.ow.div_ceil(most::<S>());
                 for i in 0..tiles {
                     let cols = part(p.ow, tiles, i);
                     let at = ((plane * p.oh + oy) * p.ow + cols.start) * PANEL;
@@ -218,6 +217,12 @@ fn interleave<S: Bytes>(s: S, p: &Plan<'_>, plane: usize, y: usize, to: &mut [i3
     }
 }
 
+/// Most pixels of a tile that the tier's registers hold.
+#[inline(always)]
+fn most<S: Bytes>() -> usize {
+    if S::QUAD_ROWS[0] >= TILE { TILE } else { 10 }
+}
+
 /// A few neighbouring pixels of an output row.
 struct Tile<'a> {
     plan: &'a Plan<'a>,
@@ -238,7 +243,7 @@ fn width_of<S: Bytes>(s: S, w: usize, t: &Tile<'_>) {
     macro_rules! widths {
         ($($w:literal),*) => {
             match w {
-                $($w => strided::<S, $w>(s, t),)*
+                $($w if $w <= most::<S>() => strided::<S, $w>(s, t),)*
                 _ => unreachable!("tile width"),
             }
         };
