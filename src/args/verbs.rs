@@ -242,7 +242,7 @@ pub enum Sort {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  planc bench model.plan --threads 2 --duration 10\n  planc bench model.plan --profile\n  planc \
-                        bench model.plan --profile steps.json --trace run.json"
+                        bench model.plan --profile=steps.json --trace run.json"
 )]
 pub struct Bench {
     #[command(flatten)]
@@ -258,7 +258,7 @@ pub struct Bench {
     pub iterations: Option<usize>,
     /// Show the time of each step, its rate of arithmetic, and the share of what this machine could do; with a file, write it
     /// there as JSON
-    #[arg(long, value_name = "FILE", num_args = 0..=1)]
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
     pub profile: Option<Option<PathBuf>>,
     /// Order of the steps of --profile
     #[arg(long, value_name = "BY", default_value = "time")]

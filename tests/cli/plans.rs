@@ -153,7 +153,7 @@ fn measurements_have_the_promised_fields() {
     let plan = folder.path().join("a.plan");
     compile("mlp", &plan, &["--dim", "N=1"]);
     let profile = folder.path().join("profile.json");
-    let line = format!("bench {{}} --iterations 4 --warmup 1 --json --profile {}", profile.display());
+    let line = format!("bench {{}} --iterations 4 --warmup 1 --json --profile={}", profile.display());
     let ran = planc_at(&line, &plan);
     std::fs::write(folder.path().join("base.json"), &ran.stdout).unwrap();
     let report = ran.json();
@@ -191,7 +191,7 @@ fn profiles_say_what_steps_reach() {
     let sum: f64 = profile["kinds"].as_array().unwrap().iter().map(|k| k["median_ms"].as_f64().unwrap()).sum();
     let all: f64 = steps.iter().map(|s| s["median_ms"].as_f64().unwrap()).sum();
     assert!((sum - all).abs() < 1e-9);
-    let text = planc_at("bench {} --iterations 2 --profile", &plan).ok();
+    let text = planc_at("bench --profile {} --iterations 2", &plan).ok();
     assert!(["kernel", "% of peak", "medians of 10 runs"].iter().all(|t| text.contains(t)), "{text}");
 }
 
