@@ -7,7 +7,9 @@
 //! matrix or from the windows of an image ([`Columns`]).
 
 use crate::gemm::Dims;
-use crate::isa::{Isa, Tier};
+use crate::isa::Isa;
+#[cfg(target_arch = "x86_64")]
+use crate::isa::Tier;
 use crate::par::{Parallel, Shared, part, ranges};
 use std::ops::Range;
 
