@@ -134,7 +134,17 @@ impl<const RR: usize, const W: usize, const NV: usize> Kernel for Run<'_, RR, W,
                     b = b.add(PANEL);
                 }
             }
-            if whole && t.row_bias.is_null() && t.residual.is_null() {
+            if whole && t.row_bias.is_null() {
+                if !t.residual.is_null() {
+                    for r in 0..RR {
+                        for i in 0..W {
+                            for j in 0..NV {
+                                let from = t.residual.add(r * t.res_row + i * t.res_px + col(j, t.res_panel));
+                                acc[r][i][j] = s.add(acc[r][i][j], s.load(from));
+                            }
+                        }
+                    }
+                }
                 let (lo, hi) = (s.splat(t.clamp.0), s.splat(t.clamp.1));
                 for r in 0..RR {
                     for i in 0..W {
